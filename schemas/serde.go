@@ -26,6 +26,9 @@ type Registry interface {
 	Schema(ctx context.Context, id int32) (string, error)
 }
 
+// ErrRegistryUnavailable is returned when the registry could not be asked. The record may be fine: it is tried again.
+var ErrRegistryUnavailable = errors.New("schema registry is not available")
+
 // headerLen is the length of the Confluent header: magic byte 0 and a big-endian schema id.
 const headerLen = 5
 
@@ -178,8 +181,11 @@ func (s *Serde) decoder(ctx context.Context, value []byte) (*decoder, []byte, er
 		return d.(*decoder), value[headerLen:], nil
 	}
 	text, err := s.reg.Schema(ctx, id)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrUnknownSchema):
 		return nil, nil, fmt.Errorf("look up schema %d: %w", id, err)
+	case err != nil:
+		return nil, nil, fmt.Errorf("look up schema %d: %w: %w", id, ErrRegistryUnavailable, err)
 	}
 	w, err := avro.Parse(text)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"regexp"
 
 	"github.com/amoskys/amoskys/schemas"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // A Processor turns records into derived records. It is declared as a package variable and listed in a suite; nothing
@@ -55,8 +56,8 @@ type Record struct {
 	Origin   schemas.Origin
 	Causes   []string         // ids of the ingest events behind it
 	Coverage schemas.Coverage // what was seen of the key's host up to here
-	Trace    string           // W3C trace id, 32 hex digits
 
+	trace    string // W3C trace id, found when it is asked for
 	producer string // processor that emitted it; empty on ingest topics
 	emit     int32
 	raw      raw // as it came from the log, for dead letters
@@ -66,7 +67,7 @@ type raw struct {
 	partition  int32
 	offset     int64 // -1: handed over in memory
 	key, value []byte
-	headers    []schemas.Header
+	headers    []kgo.RecordHeader
 	timestamp  int64
 }
 

@@ -1,0 +1,91 @@
+package streams
+
+import (
+	"fmt"
+
+	"github.com/amoskys/amoskys/schemas"
+)
+
+// StatusClass is the class_uid of a collector's words about itself: a class of ours, outside the ranges of OCSF.
+const StatusClass = 1000001
+
+// The activities of a CollectorStatus.
+const (
+	StatusStart      = 1
+	StatusCapability = 2
+	StatusLost       = 3
+	StatusHeartbeat  = 4
+	StatusStop       = 5
+	StatusSuppressed = 6
+)
+
+// gate is where collected events enter a stage. It drops repeats, which an idempotent producer cannot do over a restart of
+// its process, turns gaps in the sequence numbers into loss events, and keeps the coverage of each host.
+type gate struct {
+	t        *Task
+	streams  *Table[streamRow]
+	coverage *Table[schemas.Coverage]
+	ids      map[streamKey]string // StreamID by its parts, to build the text once
+}
+
+// streamRow is how far the sequence of one stream has come.
+type streamRow struct {
+	Last int64 `avro:"last"`
+}
+
+type streamKey struct{ tenant, host, boot, collector, stream string }
+
+func (g *gate) init(t *Task, b *Builder) {
+	g.t = t
+	g.streams = NewTable[streamRow](b, "stream")
+	g.coverage = NewTable[schemas.Coverage](b, "coverage")
+	g.ids = map[streamKey]string{}
+}
+
+// pass says whether the event is new, sets the record's causes and coverage, and returns a loss event if numbers are
+// missing before it. The first event seen of a stream begins its count, whatever its number: what came before may have
+// left the log.
+func (g *gate) pass(e *schemas.Envelope, r *Record) (lost *schemas.CollectorStatus, fresh bool) {
+	k := streamKey{e.Tenant, e.Host, e.Boot, e.Collector, e.Stream}
+	id, ok := g.ids[k]
+	if !ok {
+		id = e.StreamID()
+		g.ids[k] = id
+	}
+	cov, _ := g.coverage.Get(r.Key)
+	if cov.Since == 0 {
+		cov.Since = e.Time
+	}
+	row, seen := g.streams.Get(id)
+	if seen && e.Sequence <= row.Last {
+		cov.Repeats++
+		g.coverage.Put(r.Key, cov)
+		g.t.counts.Repeats++
+		return nil, false
+	}
+	if seen && e.Sequence > row.Last+1 {
+		n := e.Sequence - row.Last - 1
+		cov.Lost += n
+		g.t.counts.Lost += n
+		lost = lossOf(e, row.Last+1, e.Sequence-1)
+	}
+	cov.Received++
+	g.streams.Put(id, streamRow{e.Sequence})
+	r.Causes, r.Coverage = []string{e.EventID()}, cov
+	if s, ok := r.Value.(*schemas.CollectorStatus); ok && e.ActivityID == StatusSuppressed {
+		for _, c := range s.Counters {
+			cov.Suppressed += c.Count
+		}
+		r.Coverage = cov
+	}
+	g.coverage.Put(r.Key, cov)
+	return lost, true
+}
+
+func lossOf(e *schemas.Envelope, from, to int64) *schemas.CollectorStatus {
+	s := &schemas.CollectorStatus{Envelope: *e, LostStream: e.Stream, LostFrom: from, LostTo: to, WindowEnd: e.Time,
+		Message:  fmt.Sprintf("events %d to %d of stream %s are missing", from, to, e.Stream),
+		Counters: []schemas.Counter{{Name: "lost", Count: to - from + 1}}}
+	s.Envelope.ClassUID, s.Envelope.ActivityID = StatusClass, StatusLost
+	return s
+}

@@ -1,0 +1,359 @@
+package streams
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/amoskys/amoskys/schemas"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// A Task is a stage over one partition number of its inputs: a pure state machine without goroutine, clock or I/O. It is
+// driven by one goroutine: offer records, take what they give, and at the end of a transaction flush, then commit or roll
+// back.
+type Task struct {
+	Partition int32
+
+	plan     *Plan
+	handlers []*handler // by proc.index
+	schemas  []*schemas.Schema
+	stores   []store
+	touched  []store  // changed for the record being processed
+	restored []func() // see Builder.OnRestore
+	merge    merge
+	gate     gate
+	decoder  *schemas.Decoder
+	encoders map[string]schemas.Encoder
+
+	// of the group being processed
+	origin schemas.Origin
+	out    []*kgo.Record
+	buf    []byte
+
+	done      *Table[schemas.Origin] // the origin up to which everything is processed, under the key "done"
+	last      schemas.Origin         // the same, in memory
+	reported  schemas.Origin         // last one told in progress records
+	activated bool
+	active    *Table[activeRow]
+	dirty     bool
+	counts    Counts
+}
+
+// handler is a processor in a task.
+type handler struct {
+	p *proc
+	Handler
+	inbox   []Record
+	mark    int // length of the inbox at the savepoint
+	windows []closer
+	keys    *keyTimes
+	emit    int32 // index of the next record emitted for the origin
+	counts  ProcessorCounts
+	ctx     Context
+}
+
+// activeRow is the configuration that a processor of the task has last used.
+type activeRow struct {
+	Hash string `avro:"hash"`
+}
+
+// Counts are totals since the task was made. They are for metrics: a roll-back does not take them back.
+type Counts struct {
+	In, Out, Dead, Late, Repeats, Lost int64
+	Processors                         map[string]*ProcessorCounts
+}
+
+// ProcessorCounts are the totals of one processor.
+type ProcessorCounts struct{ In, Out, Dead, Late int64 }
+
+// NewTask makes the task of a partition with empty state.
+func NewTask(p *Plan, partition int32) *Task { return newTask(p, partition) }
+
+func newTask(p *Plan, partition int32) *Task {
+	t := &Task{Partition: partition, plan: p, encoders: map[string]schemas.Encoder{}, counts: Counts{Processors: map[string]*ProcessorCounts{}}}
+	t.decoder = p.serde.NewDecoder()
+	own := &Builder{t: t, proc: "engine", self: &handler{}}
+	t.done = NewTable[schemas.Origin](own, "done")
+	t.active = NewTable[activeRow](own, "active")
+	t.merge.init(t, own)
+	t.gate.init(t, own)
+	for _, q := range p.procs {
+		h := &handler{p: q}
+		h.ctx = Context{t: t, h: h}
+		t.handlers = append(t.handlers, h)
+		t.counts.Processors[q.Name] = &h.counts
+		h.Handler = q.New(&Builder{t: t, proc: q.Name, self: h})
+	}
+	t.merge.reset()
+	return t
+}
+
+func (t *Task) encoder(name string) (schemas.Encoder, error) {
+	if e, ok := t.encoders[name]; ok {
+		return e, nil
+	}
+	e, err := t.plan.serde.Encoder(name)
+	if err == nil {
+		t.encoders[name] = e
+	}
+	return e, err
+}
+
+// Offer takes one polled record and processes everything that has become due. It returns an error only if the schema
+// registry cannot be asked about the record's schema: the record was not taken then, and is to be offered again. A record
+// at or before the position the task has reached is passed over.
+func (t *Task) Offer(ctx context.Context, r *kgo.Record) error {
+	if len(r.Value) > 0 {
+		if _, err := t.plan.serde.Name(ctx, r.Value); errors.Is(err, schemas.ErrRegistryUnavailable) {
+			return malformed(r, err)
+		}
+	}
+	if !t.merge.accept(r) {
+		return nil
+	}
+	for {
+		group := t.merge.next()
+		if group == nil {
+			return nil
+		}
+		t.run(group)
+	}
+}
+
+// run processes all records of one origin.
+func (t *Task) run(group []*held) {
+	t.origin = group[0].at.origin
+	t.dirty = true
+	if !t.activated {
+		t.activated = true
+		t.activate()
+	}
+	var tick, redriven bool
+	for _, x := range group {
+		if _, ok := header(x.rec, HeaderRedrive); ok {
+			if !redriven { // it comes along every input of the stage
+				t.redrive(x)
+			}
+			redriven = true
+			continue
+		}
+		if t.route(x) {
+			tick = true
+		}
+	}
+	for _, h := range t.handlers {
+		t.work(h)
+		if tick {
+			t.tick(h)
+		}
+		h.emit = 0
+	}
+	for i := range group {
+		t.merge.processed(group[i])
+	}
+	t.last = t.origin
+	t.done.Put("done", t.origin)
+	t.keep()
+	if t.plan.Observe != nil {
+		t.plan.Observe(t.Partition, t.origin)
+	}
+}
+
+// route decodes a record from the log and hands it to the inboxes of its consumers. It says whether it was a tick.
+func (t *Task) route(x *held) (tick bool) {
+	ingest := x.at.producer == ""
+	var v schemas.Payload
+	name, err := t.plan.serde.Name(context.Background(), x.rec.Value)
+	if err == nil {
+		switch {
+		case name == "Tick":
+			return true
+		case name == "Progress":
+			return false
+		case ingest:
+			v, err = t.decoder.Decode(context.Background(), x.rec.Value)
+		case t.wanted(x.rec.Topic, name):
+			v, err = t.plan.serde.Decode(context.Background(), x.rec.Value)
+		default:
+			return false
+		}
+	}
+	r := Record{Topic: x.rec.Topic, Key: string(x.rec.Key), Value: v, Time: t.origin.IngestTime * 1e6, Origin: t.origin, producer: x.at.producer, emit: x.at.emit,
+		raw: raw{x.rec.Partition, x.rec.Offset, x.rec.Key, x.rec.Value, x.rec.Headers, x.rec.Timestamp.UnixMilli()}}
+	t.counts.In++
+	if err != nil {
+		t.refuse("", &r, err)
+		return false
+	}
+	if h, ok := header(x.rec, HeaderTrace); ok {
+		r.trace = parseTrace(h)
+	}
+	switch v := v.(type) {
+	case schemas.Event:
+		if !ingest {
+			break
+		}
+		e := v.Env()
+		if lost, fresh := t.gate.pass(e, &r); !fresh {
+			return false
+		} else if lost != nil {
+			t.deliver(Record{Topic: r.Topic, Key: r.Key, Value: lost, Time: e.Time, Origin: t.origin, Causes: r.Causes, Coverage: r.Coverage, emit: -1, raw: raw{offset: -1}})
+		}
+		r.Time = e.Time
+	case schemas.Derived:
+		p := v.Prov()
+		r.Time, r.Causes, r.Coverage = p.Time, p.Causes, p.Coverage
+	}
+	t.deliver(r)
+	return false
+}
+
+func (t *Task) wanted(topic, schema string) bool {
+	for _, h := range t.handlers {
+		if _, ok := h.p.input[topic]; ok && (h.p.accepts == nil || h.p.accepts[schema]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *Task) deliver(r Record) {
+	name := r.Value.SchemaName()
+	for _, h := range t.handlers {
+		if _, ok := h.p.input[r.Topic]; ok && (h.p.accepts == nil || h.p.accepts[name]) {
+			h.inbox = append(h.inbox, r)
+		}
+	}
+}
+
+// work lets a processor take its inbox in merge order: input, producer, emit index.
+func (t *Task) work(h *handler) {
+	if len(h.inbox) > 1 {
+		slices.SortStableFunc(h.inbox, func(a, b Record) int {
+			return cmp.Or(cmp.Compare(h.p.input[a.Topic], h.p.input[b.Topic]), cmp.Compare(a.producer, b.producer), cmp.Compare(a.emit, b.emit))
+		})
+	}
+	for i := range h.inbox {
+		r := &h.inbox[i]
+		c := &h.ctx
+		c.rec, c.key, c.at = r, r.Key, r.Time
+		h.counts.In++
+		if h.keys != nil {
+			h.keys.observe(r)
+		}
+		t.guard(c, func() error { return h.Process(c, r) })
+		for _, w := range h.windows {
+			c.at = r.Time
+			w.due(c, r.Key, false)
+		}
+		c.rec = nil
+	}
+	clear(h.inbox)
+	h.inbox = h.inbox[:0]
+}
+
+// tick moves the processor's watermarks to the time of the tick, closes what is due, and forwards the tick.
+func (t *Task) tick(h *handler) {
+	c := &h.ctx
+	if h.keys != nil {
+		h.keys.floor = max(h.keys.floor, t.origin.IngestTime*1e6)
+		for _, w := range h.windows {
+			for _, key := range w.keys(true, h.keys.watermark) {
+				c.rec, c.key = nil, key
+				w.due(c, key, true)
+			}
+		}
+	}
+	for _, topic := range h.p.control {
+		v, err := t.plan.tick.Append(nil, &schemas.Tick{Time: t.origin.IngestTime * 1e6})
+		if err != nil {
+			panic(err) // a tick can always be encoded
+		}
+		t.produce(topic.Name, nil, v, []kgo.RecordHeader{h.position(t.origin, h.emit)})
+		h.emit++
+	}
+}
+
+// guard runs f with a savepoint: if it returns an error or panics, what it changed and emitted is undone, and the record
+// goes to the dead-letter topic.
+func (t *Task) guard(c *Context, f func() error) {
+	out, emit := len(t.out), c.h.emit
+	for _, x := range t.handlers {
+		x.mark = len(x.inbox)
+	}
+	err := safely(f)
+	if err == nil {
+		c.h.counts.Out += int64(c.h.emit - emit)
+		t.keep()
+		return
+	}
+	for _, s := range t.touched {
+		s.undo()
+	}
+	t.touched = t.touched[:0]
+	clear(t.out[out:])
+	t.out, c.h.emit = t.out[:out], emit
+	for _, x := range t.handlers {
+		x.inbox = x.inbox[:x.mark] // the processor's own is as it was: nobody emits to itself
+	}
+	r := c.rec
+	if r == nil {
+		r = &Record{Key: c.key, Origin: t.origin, raw: raw{offset: -1, key: []byte(c.key), timestamp: t.origin.IngestTime}}
+	}
+	c.h.counts.Dead++
+	t.refuse(c.h.p.Name, r, err)
+}
+
+func safely(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return f()
+}
+
+func (t *Task) keep() {
+	for _, s := range t.touched {
+		s.keep()
+	}
+	t.touched = t.touched[:0]
+}
+
+// produce adds a record to what the group gives. Derived records lie in the partition of their trigger and carry its
+// ingest time: an unset timestamp would be the wall clock.
+func (t *Task) produce(topic string, key, value []byte, hs []kgo.RecordHeader) {
+	t.counts.Out++
+	t.out = append(t.out, &kgo.Record{Topic: topic, Partition: t.Partition, Key: key, Value: value, Headers: hs, Timestamp: time.UnixMilli(t.origin.IngestTime)})
+}
+
+func (h *handler) position(o schemas.Origin, emit int32) kgo.RecordHeader {
+	p := position{o, h.p.Name, emit}
+	return kgo.RecordHeader{Key: HeaderOrigin, Value: p.append(make([]byte, 0, 24+len(p.producer)+len(o.Topic)))}
+}
+
+// Take returns the records made since the last call, in order; partition and timestamp are set.
+func (t *Task) Take() []*kgo.Record {
+	out := t.out
+	t.out = nil
+	return out
+}
+
+// Dirty says whether the task has processed something since the last Commit or Rollback.
+func (t *Task) Dirty() bool { return t.dirty }
+
+// Held is the number of records taken and not yet processed.
+func (t *Task) Held() int { return t.merge.held() }
+
+// Positions are the next offsets to process by input topic; a topic of which nothing was processed is absent.
+func (t *Task) Positions() map[string]int64 { return t.merge.positions() }
+
+// Origin is the ingest position up to which the task has processed everything.
+func (t *Task) Origin() schemas.Origin { return t.last }
+
+// Counts are the task's totals.
+func (t *Task) Counts() Counts { return t.counts }
