@@ -549,6 +549,12 @@ type LineageRecord struct {
 	Platform string `avro:"platform" json:"platform,omitempty"`
 	// Host name.
 	Hostname string `avro:"hostname" json:"hostname,omitempty"`
+	// Granted access mask or request, for access activities.
+	Access string `avro:"access" json:"access,omitempty"`
+	// inbound, outbound or empty, for network activities.
+	Direction string `avro:"direction" json:"direction,omitempty"`
+	// Activities of this kind (for an exit: of any kind) of the process that were counted but not written, since the last one that was.
+	Repeats int64 `avro:"repeats" json:"repeats,omitempty"`
 }
 
 // SchemaName implements Payload.

@@ -154,7 +154,7 @@ func (t *Task) refuse(processor string, r *Record, cause error) {
 func (t *Task) redrive(x *held) {
 	name, _ := header(x.rec, HeaderRedrive)
 	r := Record{Topic: x.rec.Topic, Key: string(x.rec.Key), Origin: t.origin,
-		raw: raw{x.rec.Partition, x.rec.Offset, x.rec.Key, x.rec.Value, x.rec.Headers, x.rec.Timestamp.UnixMilli()}}
+		raw: rawOf(x.rec)}
 	if from, ok := header(x.rec, HeaderRedriveTopic); ok {
 		r.Topic = string(from)
 	}

@@ -101,7 +101,7 @@ func (m *merge) accept(r *kgo.Record) bool {
 	if err != nil { // not written by a stage: it has no place in the order, so it takes the next one
 		m.t.origin = m.t.last
 		m.t.dirty = true
-		m.t.refuse("", &Record{Topic: r.Topic, Key: string(r.Key), Origin: m.t.last, raw: raw{r.Partition, r.Offset, r.Key, r.Value, r.Headers, r.Timestamp.UnixMilli()}}, malformed(r, err))
+		m.t.refuse("", &Record{Topic: r.Topic, Key: string(r.Key), Origin: m.t.last, raw: rawOf(r)}, malformed(r, err))
 		m.advance(r.Topic)
 		return true
 	}

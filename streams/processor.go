@@ -71,6 +71,10 @@ type raw struct {
 	timestamp  int64
 }
 
+func rawOf(r *kgo.Record) raw {
+	return raw{r.Partition, r.Offset, r.Key, r.Value, r.Headers, r.Timestamp.UnixMilli()}
+}
+
 // Ref names where a record lies, for errors and logs.
 func (r *Record) Ref() string {
 	return fmt.Sprintf("%s/%d@%d", r.Origin.Topic, r.Origin.Partition, r.Origin.Offset)

@@ -40,6 +40,7 @@ type Task struct {
 	activated bool
 	active    *Table[activeRow]
 	dirty     bool
+	refused   map[schemas.Origin]error // see Refuse
 	counts    Counts
 }
 
@@ -134,6 +135,11 @@ func (t *Task) run(group []*held) {
 	}
 	var tick, redriven bool
 	for _, x := range group {
+		if cause, ok := t.refused[t.origin]; ok {
+			t.refuse("", &Record{Topic: x.rec.Topic, Key: string(x.rec.Key), Origin: t.origin,
+				raw: rawOf(x.rec)}, cause)
+			continue
+		}
 		if _, ok := header(x.rec, HeaderRedrive); ok {
 			if !redriven { // it comes along every input of the stage
 				t.redrive(x)
@@ -183,7 +189,7 @@ func (t *Task) route(x *held) (tick bool) {
 		}
 	}
 	r := Record{Topic: x.rec.Topic, Key: string(x.rec.Key), Value: v, Time: t.origin.IngestTime * 1e6, Origin: t.origin, producer: x.at.producer, emit: x.at.emit,
-		raw: raw{x.rec.Partition, x.rec.Offset, x.rec.Key, x.rec.Value, x.rec.Headers, x.rec.Timestamp.UnixMilli()}}
+		raw: rawOf(x.rec)}
 	t.counts.In++
 	if err != nil {
 		t.refuse("", &r, err)

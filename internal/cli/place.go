@@ -1,0 +1,212 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/amoskys/amoskys/schemas"
+	"github.com/amoskys/amoskys/streams"
+	"github.com/amoskys/amoskys/streams/embedded"
+	"github.com/amoskys/amoskys/streams/registry"
+)
+
+// place is where records lie: the embedded broker or Apache Kafka, with its schema registry. Everything that a role opens
+// hangs on it and is closed with it, in reverse order.
+type place struct {
+	kafka    streams.Kafka
+	registry schemas.Registry
+	serde    *schemas.Serde
+	broker   *embedded.Broker // nil on Apache Kafka
+	server   *registry.Server // nil with an external registry
+	closers  []func() error
+}
+
+// open connects to the brokers that are configured, or starts the embedded one in dir (empty: a throw-away one).
+func (c *command) open(ctx context.Context, ops *opsServer, dir string, topics ...*schemas.Topic) (p *place, err error) {
+	p = &place{kafka: c.cfg.Kafka}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+		}
+	}()
+	if len(p.kafka.Brokers) == 0 {
+		if p.broker, err = embedded.Start(ctx, embedded.Config{Dir: dir, Listen: c.brokerListen(dir), MaxBytes: c.cfg.Broker.MaxBytes,
+			Logger: c.log, Metrics: ops.registry("broker")}); err != nil {
+			return p, err
+		}
+		p.closers = append(p.closers, p.broker.Close)
+		p.kafka.Brokers = p.broker.Brokers()
+	}
+	if err := c.ensure(ctx, p, topics); err != nil {
+		return p, err
+	}
+	if err := c.openRegistry(ctx, p); err != nil {
+		return p, err
+	}
+	p.serde, err = schemas.NewSerde(ctx, p.registry)
+	return p, err
+}
+
+func (c *command) brokerListen(dir string) string {
+	if dir == "" {
+		return "127.0.0.1:0" // nobody else needs to find a throw-away broker
+	}
+	return c.cfg.Broker.Listen
+}
+
+func (c *command) openRegistry(ctx context.Context, p *place) (err error) {
+	if c.cfg.Registry.URL != "" {
+		p.registry, err = registry.NewClient(c.cfg.Registry.URL)
+		return err
+	}
+	if p.server, err = registry.NewServer(ctx, p.kafka, registry.Config{Logger: c.log}); err != nil {
+		return fmt.Errorf("open the embedded schema registry: %w", err)
+	}
+	p.closers = append(p.closers, p.server.Close)
+	p.registry = p.server
+	return nil
+}
+
+// ensure creates what is missing of the declared topics, and of those given, and says if one is not as declared.
+func (c *command) ensure(ctx context.Context, p *place, more []*schemas.Topic) error {
+	all := append(schemas.Topics(), more...)
+	replication := c.cfg.Topics.Replication
+	if p.broker != nil {
+		replication = 1
+	}
+	created, err := streams.EnsureTopics(ctx, p.kafka, all, c.cfg.Topics.Partitions, int16(replication))
+	if err != nil {
+		return err
+	}
+	if len(created) > 0 {
+		c.log.Info("topics created", "topics", created)
+	}
+	return nil
+}
+
+// serveRegistry offers the embedded registry over HTTP, so that any consumer outside resolves schema ids.
+func (c *command) serveRegistry(ctx context.Context, p *place) (string, error) {
+	if p.server == nil {
+		return "", nil
+	}
+	l, err := net.Listen("tcp", c.cfg.Registry.Listen)
+	if err != nil {
+		return "", fmt.Errorf("listen on %s (key registry.listen): %w", c.cfg.Registry.Listen, err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", p.server)
+	serve(ctx, l, mux)
+	return "http://" + l.Addr().String(), nil
+}
+
+// close closes what was opened, last first.
+func (p *place) close() error {
+	var errs []error
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		errs = append(errs, p.closers[i]())
+	}
+	p.closers = nil
+	return errors.Join(errs...)
+}
+
+// app is an App over the place with the settings of this process.
+func (c *command) app(p *place, ops *opsServer, stages []streams.Stage, suite []*streams.Processor) *streams.App {
+	return &streams.App{
+		Name: appName, Version: Version, Stages: stages, Suite: suite, Kafka: p.kafka, Registry: p.registry,
+		Workers: c.cfg.Engine.Workers, CommitInterval: c.cfg.Engine.CommitInterval, TxnTimeout: c.cfg.Engine.TxnTimeout, Ticks: true,
+		FreshIDs: p.broker != nil, LockDir: c.path("locks"), SnapshotDir: c.path("snapshots"), SnapshotEvery: c.cfg.Engine.SnapshotEvery,
+		Logger: c.log, Metrics: ops.registry("engine"),
+	}
+}
+
+// path is a folder of the data directory.
+func (c *command) path(name string) string { return filepath.Join(c.cfg.DataDir, name) }
+
+// makeDirs makes the data directory and folders of it, readable for the owner only: events name what people do.
+func (c *command) makeDirs(names ...string) error {
+	for _, n := range append([]string{"."}, names...) {
+		if err := os.MkdirAll(c.path(n), 0o700); err != nil {
+			return fmt.Errorf("make folder of data (key data_dir): %w", err)
+		}
+	}
+	return nil
+}
+
+// changelogs are the changelog topics of stages.
+func changelogs(stages []streams.Stage) (ts []*schemas.Topic) {
+	for _, s := range stages {
+		ts = append(ts, schemas.ChangelogTopic(appName, s.Name))
+	}
+	return ts
+}
+
+// trim keeps the embedded log under its cap: at a commit barrier, when it has grown to nine tenths of it.
+func (c *command) trim(ctx context.Context, b *embedded.Broker, app *streams.App) {
+	t := time.NewTicker(2 * time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if b.Size() < c.cfg.Broker.MaxBytes/10*9 {
+			continue
+		}
+		began := time.Now()
+		before := b.Size()
+		if err := app.Barrier(ctx, func() error { return b.Trim(ctx) }); err != nil {
+			if ctx.Err() == nil {
+				c.log.Error("log is not trimmed", "err", err)
+			}
+			continue
+		}
+		c.log.Info("log trimmed", "before", before, "after", b.Size(), "took", time.Since(began).Round(time.Millisecond))
+	}
+}
+
+// group runs functions until one fails or ctx ends, and waits for all of them.
+type group struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	done   []chan struct{}
+}
+
+func newGroup(ctx context.Context) *group {
+	ctx, cancel := context.WithCancelCause(ctx)
+	return &group{ctx: ctx, cancel: cancel}
+}
+
+// errFinished ends a group without an error.
+var errFinished = errors.New("finished")
+
+// run starts a function. Its error ends the group; the name says whose it was.
+func (g *group) run(name string, f func(context.Context) error) {
+	ch := make(chan struct{})
+	g.done = append(g.done, ch)
+	go func() {
+		defer close(ch)
+		if err := f(g.ctx); err != nil && g.ctx.Err() == nil {
+			g.cancel(fmt.Errorf("%s: %w", name, err))
+		}
+	}()
+}
+
+// wait waits until the group has ended, and returns the error that ended it; nil if it was asked to end.
+func (g *group) wait(parent context.Context) error {
+	<-g.ctx.Done()
+	for _, ch := range g.done {
+		<-ch
+	}
+	cause := context.Cause(g.ctx)
+	if parent.Err() != nil || errors.Is(cause, errFinished) {
+		return nil
+	}
+	return cause
+}

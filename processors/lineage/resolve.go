@@ -1,0 +1,217 @@
+package lineage
+
+import (
+	"cmp"
+
+	"github.com/amoskys/amoskys/schemas"
+)
+
+// find returns the process that an event names, or nil. A process that was known by its pid alone gets the uid when an
+// event has it.
+func (s *step) find(q *schemas.Process) *proc {
+	if q.UID == "" {
+		if q.PID == 0 {
+			return s.host.procs[""]
+		}
+		return s.host.byPID(q.PID, s.at)
+	}
+	if p := s.host.procs[q.UID]; p != nil {
+		return p
+	}
+	p := s.host.pids[q.PID]
+	if q.PID == 0 || p == nil || !p.row.Anonymous || p.row.Ended != 0 || q.CreatedTime > p.row.Since+skew {
+		return nil
+	}
+	s.rename(p, q)
+	return p
+}
+
+// rename gives the uid of q to a process that had none of its own.
+func (s *step) rename(p *proc, q *schemas.Process) {
+	old := p.uid()
+	h, hs := s.h, s.host
+	hs.unindexPID(p)
+	delete(hs.procs, old)
+	h.processes.Delete(p.key)
+	h.activities.Delete(p.key)
+	if p.children > 0 {
+		for _, c := range hs.procs {
+			if c.row.ParentUID == old {
+				c.row.ParentUID = q.UID
+				h.put(c)
+			}
+		}
+	}
+	p.key, p.row.Process.UID, p.row.Anonymous = hs.key+"/"+q.UID, q.UID, false
+	if q.CreatedTime != 0 {
+		p.row.Process.CreatedTime, p.row.Since = q.CreatedTime, q.CreatedTime
+	}
+	if n := hs.waiting[q.UID]; n > 0 {
+		p.children += n
+		delete(hs.waiting, q.UID)
+	}
+	hs.index(p)
+	h.put(p)
+	h.putActivity(p)
+}
+
+// actor finds the process that did something, or makes a placeholder for one that was never seen starting.
+func (s *step) actor(q *schemas.Process) *proc {
+	p := s.find(q)
+	if p == nil {
+		return s.placeholder(q)
+	}
+	if s.learn(p, q) {
+		s.h.put(p)
+	}
+	return p
+}
+
+// placeholder makes a process that was only heard of.
+func (s *step) placeholder(q *schemas.Process) *proc {
+	row := processRow{Process: *q, Since: cmp.Or(q.CreatedTime, s.at)}
+	if q.UID == "" && q.PID != 0 {
+		row.Anonymous = true
+		row.Process.UID = schemas.ProcessUID(s.env.Host, s.env.Boot, q.PID, s.at)
+	}
+	if q.UID == "" && q.PID == 0 {
+		row.Process = schemas.Process{} // stands for all that no process is known of
+	}
+	p := s.host.add(row)
+	s.succeed(p)
+	s.h.put(p)
+	return p
+}
+
+// succeed notes that a process took over its pid: whoever had it before has ended, seen or not.
+func (s *step) succeed(p *proc) {
+	for q := p.older; q != nil; q = q.older {
+		if q.row.Ended == 0 {
+			s.host.end(q, p.row.Since)
+		}
+	}
+	q := s.host.pids[p.row.Process.PID]
+	if q == nil || q == p || p.row.Process.PID == 0 {
+		return
+	}
+	for q.older != p { // p came late: it has ended when the next one started
+		q = q.older
+	}
+	s.host.end(p, q.row.Since)
+}
+
+// learn fills what is not known of a process from what an event tells of it. It says whether there was anything.
+func (s *step) learn(p *proc, q *schemas.Process) bool {
+	if p.uid() == "" {
+		return false
+	}
+	x := &p.row.Process
+	image := x.Path == "" && q.Path != ""
+	if p.row.Forked && !p.row.Started && q.Path != "" && q.Path != x.Path { // it runs another program: its exec was not seen
+		image, x.Path, x.Name, x.CmdLine, x.SHA256 = true, "", "", "", ""
+	}
+	more := image
+	for _, f := range [...]struct{ to, from *string }{
+		{&x.Name, &q.Name}, {&x.Path, &q.Path}, {&x.CmdLine, &q.CmdLine}, {&x.WorkingDirectory, &q.WorkingDirectory}, {&x.UserUID, &q.UserUID},
+		{&x.UserName, &q.UserName}, {&x.ContainerUID, &q.ContainerUID}, {&x.SHA256, &q.SHA256}, {&x.Integrity, &q.Integrity}} {
+		if *f.to == "" && *f.from != "" {
+			*f.to, more = *f.from, true
+		}
+	}
+	if x.ParentPID == 0 && q.ParentPID != 0 {
+		x.ParentPID, more = q.ParentPID, true
+	}
+	if image {
+		s.host.identify(p)
+	}
+	return more
+}
+
+// identify finds what a process is called when executables are compared.
+func (hs *host) identify(p *proc) {
+	p.exe = hs.h.templates.of(cmp.Or(p.row.Process.Path, p.row.Process.Name))
+}
+
+// link notes who started a process, the first time that it is known. The caller puts the row.
+func (s *step) link(p *proc, parent *schemas.Process) {
+	bound(parent)
+	if p.row.Process.ParentPID == 0 {
+		p.row.Process.ParentPID = parent.PID
+	}
+	if p.row.ParentUID != "" {
+		if q := s.host.parentOf(p); q != nil && q.uid() == parent.UID && s.learn(q, parent) {
+			s.h.put(q)
+		}
+		return
+	}
+	q := s.parent(p, parent)
+	uid := parent.UID
+	if q != nil {
+		uid = q.uid()
+	}
+	if uid == "" || uid == p.uid() {
+		return
+	}
+	p.row.ParentUID = uid
+	if q == nil {
+		s.host.waiting[uid]++
+		return
+	}
+	q.children++
+	q.act.Children++
+	s.h.putActivity(q)
+}
+
+// parent finds the process that an event names as the parent of p; it makes a placeholder if the event says what it is.
+func (s *step) parent(p *proc, parent *schemas.Process) *proc {
+	var q *proc
+	if parent.UID != "" {
+		q = s.find(parent)
+	} else if pid := cmp.Or(parent.PID, p.row.Process.ParentPID); pid != 0 {
+		q = s.host.byPID(pid, p.row.Since)
+	}
+	switch {
+	case q == p:
+		return nil
+	case q != nil:
+		if s.learn(q, parent) {
+			s.h.put(q)
+		}
+		return q
+	case parent.Path != "" && (parent.UID != "" || parent.PID != 0):
+		x := *s
+		x.at = p.row.Since // it was there when its child started
+		return x.placeholder(parent)
+	}
+	return nil
+}
+
+// The bounds of what is kept of a text, bytes. The whole text is in the event.
+const (
+	maxUID     = 128
+	maxText    = 1 << 10
+	maxPath    = 4 << 10
+	maxCmdLine = 8 << 10
+)
+
+// bound cuts the texts of a process that an event names, so that no event makes rows or records too large to write.
+func bound(p *schemas.Process) {
+	if len(p.UID)+len(p.Name)+len(p.Path)+len(p.CmdLine)+len(p.WorkingDirectory)+len(p.UserUID)+len(p.UserName)+len(p.ContainerUID)+len(p.SHA256)+len(p.Integrity) <= maxUID {
+		return
+	}
+	p.UID, p.Path, p.CmdLine = cut(p.UID, maxUID), cut(p.Path, maxPath), cut(p.CmdLine, maxCmdLine)
+	for _, f := range [...]*string{&p.Name, &p.WorkingDirectory, &p.UserUID, &p.UserName, &p.ContainerUID, &p.SHA256, &p.Integrity} {
+		*f = cut(*f, maxText)
+	}
+}
+
+// cut is the beginning of a text, at most n bytes, at the border of a rune.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && s[n]&0xC0 == 0x80 {
+		n--
+	}
+	return s[:n]
+}

@@ -1,0 +1,54 @@
+package streams
+
+import (
+	"errors"
+
+	"github.com/amoskys/amoskys/schemas"
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// errRow marks a state row that cannot be written as a fault of the record that made it.
+var errRow = kerr.InvalidRecord
+
+// caution is how a worker finds the input record that makes a transaction impossible, for instance because a state row has
+// grown over what the changelog takes: it halves what it offers the task until a transaction of one record fails. That
+// record goes to the dead-letter topic, and the partition moves on.
+type caution struct {
+	limit int              // records offered in one transaction
+	left  int              // records to go until the culprit must have been among them
+	seen  []schemas.Origin // processed in the open transaction
+}
+
+// passed takes note of a committed transaction, and says whether caution is over.
+func (c *caution) passed(n int) bool {
+	c.left -= n
+	return c.left <= 0
+}
+
+// suspect takes note of a transaction of n records that failed because of one of them. The task is rolled back already.
+func (w *worker) suspect(t *Task, n int, cause error) {
+	c := w.careful[t.Partition]
+	if c == nil {
+		c = &caution{}
+		w.careful[t.Partition] = c
+	}
+	if c.limit == 1 && n <= 1 && len(c.seen) > 0 {
+		for _, o := range c.seen {
+			w.log.Error("record goes to the dead letters: what came of it cannot be written", "topic", o.Topic, "partition", o.Partition, "offset", o.Offset, "err", cause)
+			t.Refuse(o, cause)
+		}
+		delete(w.careful, t.Partition)
+		return
+	}
+	c.limit, c.left = max(1, n/2), max(1, n)
+	w.log.Warn("looking for the record that cannot be taken", "partition", t.Partition, "among", n, "err", cause)
+}
+
+// Refuse makes the task write the records of an origin to the dead-letter topic instead of processing them. It is for what
+// only shows when a transaction ends: a row or an output that the brokers do not take.
+func (t *Task) Refuse(o schemas.Origin, cause error) {
+	if t.refused == nil {
+		t.refused = map[schemas.Origin]error{}
+	}
+	t.refused[o] = errors.New(cause.Error()) // detached: it is kept for as long as the task lives
+}
