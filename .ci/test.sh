@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . .ci/versions.sh
 : "${GO:=go}" "${FUZZTIME:=3s}"
+export GO FUZZTIME
 out=.cache/test
 gate=.cache/bin/gate
 export PATH="$PWD/.cache/bin:$PATH"

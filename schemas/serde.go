@@ -117,6 +117,27 @@ func (e Encoder) Append(dst []byte, v any) ([]byte, error) {
 	return dst, nil
 }
 
+// Frame returns an Avro body of the encoder's schema with its header.
+func (e Encoder) Frame(body []byte) []byte {
+	b := binary.BigEndian.AppendUint32(append(make([]byte, 0, headerLen+len(body)), 0), uint32(e.b.id))
+	return append(b, body...)
+}
+
+// AppendBody appends v, a pointer to a value of the schema, as an Avro body without a header: for places that are no
+// topics, such as a spool.
+func (s *Schema) AppendBody(dst []byte, v any) ([]byte, error) {
+	dst, err := s.avro.AppendEncode(dst, v)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", s.Name, err)
+	}
+	return dst, nil
+}
+
+// DecodeBody decodes an Avro body that was written with this very schema into v.
+func (s *Schema) DecodeBody(body []byte, v any) error {
+	return (&decoder{s.Name, s.avro}).into(body, v)
+}
+
 // Append appends a payload with its header.
 func (s *Serde) Append(dst []byte, v Payload) ([]byte, error) {
 	e, err := s.Encoder(v.SchemaName())

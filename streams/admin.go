@@ -69,7 +69,7 @@ func partitionsOf(t *schemas.Topic, partitions int) int {
 // EnsureTopics creates the topics that do not exist, with their declared settings, and returns their names. partitions is
 // the count of topics that declare none. What exists is not changed: see VerifyTopics. Memory topics are passed over.
 func EnsureTopics(ctx context.Context, k Kafka, topics []*schemas.Topic, partitions int, replication int16) (created []string, err error) {
-	adm, err := openAdmin(k)
+	adm, err := openAdmin(ctx, k)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func EnsureTopics(ctx context.Context, k Kafka, topics []*schemas.Topic, partiti
 
 // VerifyTopics compares topics with their declaration and returns every difference, in the order of the topics.
 func VerifyTopics(ctx context.Context, k Kafka, topics []*schemas.Topic, partitions int) ([]Problem, error) {
-	adm, err := openAdmin(k)
+	adm, err := openAdmin(ctx, k)
 	if err != nil {
 		return nil, err
 	}
@@ -193,8 +193,9 @@ func topicSettings(ctx context.Context, adm *kadm.Client, topics []string) (map[
 	return out, nil
 }
 
-// openAdmin opens a client for requests about topics and groups.
-func openAdmin(k Kafka, more ...kgo.Opt) (*kadm.Client, error) {
+// openAdmin opens a client for requests about topics and groups, once a broker answers. Brokers that are starting are
+// waited for a little; what only another configuration mends, such as a certificate, is an error at once.
+func openAdmin(ctx context.Context, k Kafka, more ...kgo.Opt) (*kadm.Client, error) {
 	opts, err := k.Options()
 	if err != nil {
 		return nil, err
@@ -203,8 +204,20 @@ func openAdmin(k Kafka, more ...kgo.Opt) (*kadm.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open client: %w", err)
 	}
-	return kadm.NewClient(cl), nil
+	for began := time.Now(); ; {
+		err := cl.Ping(ctx)
+		if err == nil {
+			return kadm.NewClient(cl), nil
+		}
+		if fatal(err) || time.Since(began) > reachTimeout || !pause(ctx, minBackoff) {
+			cl.Close()
+			return nil, fmt.Errorf("reach brokers %s: %w", strings.Join(k.Brokers, ", "), err)
+		}
+	}
 }
+
+// reachTimeout is how long a first broker is waited for.
+const reachTimeout = 10 * time.Second
 
 // adminTimeout bounds one round of questions to the brokers.
 const adminTimeout = 30 * time.Second

@@ -34,7 +34,8 @@ type App struct {
 
 	// Workers is the number of workers per stage, each with one transaction at a time. Default: 1.
 	Workers int
-	// CommitInterval is the least time from one transaction of a worker to the next while it keeps up. Default: 200 ms.
+	// CommitInterval is the time from the end of one transaction of a worker to the end of the next under steady load. The
+	// first records after a quiet time are committed at once, and so is what fills MaxPoll. Default: 200 ms.
 	CommitInterval time.Duration
 	// MaxPoll is the most input records of one transaction. Default: 10,000.
 	MaxPoll int
@@ -269,9 +270,31 @@ func (e *engine) work(ctx context.Context, s *stageRun) error {
 			return nil
 		}
 		wait = min(2*wait, maxBackoff)
+		if e.app.FreshIDs {
+			e.fence(ctx, w.txid)
+		}
 		if sh, err = e.again(ctx, s); err != nil {
 			return err
 		}
+	}
+}
+
+// fence ends what a dropped session may have left open: its successor has another transactional id, and would wait for the
+// transaction to time out. It is not waited for long; then the time-out does it.
+func (e *engine) fence(ctx context.Context, txid string) {
+	opts, err := e.options(kgo.TransactionalID(txid))
+	if err != nil {
+		return
+	}
+	cl, err := kgo.NewClient(opts...)
+	if err != nil {
+		return
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(ctx, maxBackoff)
+	defer cancel()
+	if _, _, err := cl.ProducerID(ctx); err != nil {
+		e.log.Warn("dropped session is not fenced", "worker", txid, "err", err)
 	}
 }
 
@@ -302,7 +325,7 @@ func (e *engine) again(ctx context.Context, s *stageRun) (*shape, error) {
 func (e *engine) look(ctx context.Context, s *stageRun) (*shape, error) {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
-	adm, err := openAdmin(e.app.Kafka, e.watch()...)
+	adm, err := openAdmin(ctx, e.app.Kafka, e.watch()...)
 	if err != nil {
 		return nil, err
 	}

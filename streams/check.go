@@ -35,7 +35,7 @@ func (a *App) Check(ctx context.Context) error {
 func (e *engine) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
-	adm, err := openAdmin(e.app.Kafka, e.watch()...)
+	adm, err := openAdmin(ctx, e.app.Kafka, e.watch()...)
 	if err != nil {
 		return err
 	}

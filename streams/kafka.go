@@ -187,6 +187,7 @@ func (k Kafka) Options() ([]kgo.Opt, error) {
 		// A transaction that comes right after another is retried only at a metadata update: at the default of 5 s between
 		// two, that is seconds of stall for nothing.
 		kgo.MetadataMinAge(metadataMinAge),
+		kgo.DisableClientMetrics(), // KIP-714: the engine has metrics of its own
 	}
 	switch {
 	case k.Dial != nil:

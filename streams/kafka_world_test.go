@@ -34,6 +34,7 @@ type world struct {
 	seq     map[string]int64
 	at      time.Time
 	rand    *rand.Rand
+	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // registry is a schema registry that can be taken away.
@@ -55,19 +56,33 @@ var fast = map[string]string{"group.consumer.heartbeat.interval.ms": "100", "gro
 
 func newWorld(t *testing.T, parts int32, stages []streams.Stage, opts ...kfake.Opt) *world {
 	t.Helper()
+	return openWorld(t, parts, stages, (&net.Dialer{}).DialContext, opts...)
+}
+
+// virtualWorld is a world for a synctest bubble: its network is in memory, and its time is the bubble's.
+func virtualWorld(t *testing.T, parts int32, stages []streams.Stage) *world {
+	t.Helper()
+	var vn kfake.VirtualNetwork
+	w := openWorld(t, parts, stages, vn.DialContext, kfake.Ports(9092), kfake.ListenFn(vn.Listen))
+	w.at = time.Now()
+	return w
+}
+
+func openWorld(t *testing.T, parts int32, stages []streams.Stage, dial func(ctx context.Context, network, addr string) (net.Conn, error), opts ...kfake.Opt) *world {
+	t.Helper()
 	opts = append([]kfake.Opt{kfake.NumBrokers(1), kfake.BrokerConfigs(fast)}, opts...)
 	c, err := kfake.NewCluster(opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	w := &world{t: t, cluster: c, kafka: streams.Kafka{Brokers: c.ListenAddrs()}, reg: &registry{}, parts: parts, seq: map[string]int64{},
+	w := &world{t: t, cluster: c, kafka: streams.Kafka{Brokers: c.ListenAddrs(), Dial: dial}, dial: dial, reg: &registry{}, parts: parts, seq: map[string]int64{},
 		at: t0, rand: rand.New(rand.NewPCG(1, 2))}
 	if w.serde, err = schemas.NewSerde(t.Context(), w.reg); err != nil {
 		t.Fatal(err)
 	}
 	w.create(stages)
-	if w.client, err = kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
+	if w.client, err = kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.Dialer(dial), kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.client.Close)
@@ -151,9 +166,10 @@ type run struct {
 
 // dialer is the network of one App: cut, it is as if the process was killed.
 type dialer struct {
-	mu    sync.Mutex
-	conns []net.Conn
-	dead  bool
+	dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+	mu     sync.Mutex
+	conns  []net.Conn
+	dead   bool
 }
 
 func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -162,7 +178,7 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	if d.dead {
 		return nil, errors.New("network is cut")
 	}
-	c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	c, err := d.dialer(ctx, network, addr)
 	if err == nil {
 		d.conns = append(d.conns, c)
 	}
@@ -184,7 +200,7 @@ func (w *world) start(stages []streams.Stage, mod func(*streams.App)) *run {
 	for _, s := range stages {
 		suite = append(suite, s.Processors...)
 	}
-	r := &run{t: w.t, done: make(chan error, 1), dialer: &dialer{}, at: map[string]map[int32]int64{}}
+	r := &run{t: w.t, done: make(chan error, 1), dialer: &dialer{dialer: w.dial}, at: map[string]map[int32]int64{}}
 	k := w.kafka
 	k.Dial = r.dialer.dial
 	r.app = &streams.App{Name: "test", Stages: stages, Suite: suite, Kafka: k, Registry: w.reg, FreshIDs: true, CommitInterval: 20 * time.Millisecond,
@@ -276,7 +292,7 @@ func (w *world) eventually(within time.Duration, f func() (bool, string)) {
 // read returns the committed records of a topic by partition.
 func (w *world) read(topic string) map[int32][]*kgo.Record {
 	w.t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+	cl, err := kgo.NewClient(kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.Dialer(w.dial), kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), kgo.FetchMaxWait(50*time.Millisecond))
 	if err != nil {
 		w.t.Fatal(err)

@@ -45,43 +45,46 @@ func TestRunUnderTorment(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, 6, c.stages)
-			seed := uint64(len(c.name))
-			rnd := rand.New(rand.NewPCG(seed, 7))
 			dir := t.TempDir()
-			mod := func(a *streams.App) { a.LockDir = dir; c.mod(a) }
-			runs := []*run{w.start(c.stages, mod), w.start(c.stages, mod)}
-			live := slices.Clone(runs)
-			for round := range 8 {
-				w.load(500)
-				switch n := rnd.IntN(3); {
-				case n == 0 || len(live) == 1:
-					r := w.start(c.stages, mod)
-					runs, live = append(runs, r), append(live, r)
-				case n == 1:
-					if err := live[0].stop(); err != nil {
-						t.Fatal(err)
-					}
-					live = live[1:]
-				default:
-					live[0].kill()
-					live = live[1:]
-				}
-				// Not all at once: the group is to settle on some of them, and be hit in the middle of others.
-				if round%3 == 2 {
-					w.load(500)
-					w.passed(time.Minute, w.tick(), c.stages, runs...)
-				}
-			}
-			w.passed(time.Minute, w.tick(), c.stages, runs...)
-			for _, r := range live {
-				if err := r.stop(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			t.Logf("%d records are the same after %d workers", w.same(c.stages), len(runs))
+			w := newWorld(t, 6, c.stages)
+			torment(w, c.stages, uint64(len(c.name)), 8, func(a *streams.App) { a.LockDir = dir; c.mod(a) })
 		})
 	}
+}
+
+func torment(w *world, stages []streams.Stage, seed uint64, rounds int, mod func(*streams.App)) {
+	w.t.Helper()
+	rnd := rand.New(rand.NewPCG(seed, 7))
+	runs := []*run{w.start(stages, mod), w.start(stages, mod)}
+	live := slices.Clone(runs)
+	for round := range rounds {
+		w.load(500)
+		switch n := rnd.IntN(3); {
+		case n == 0 || len(live) == 1:
+			r := w.start(stages, mod)
+			runs, live = append(runs, r), append(live, r)
+		case n == 1:
+			if err := live[0].stop(); err != nil {
+				w.t.Fatal(err)
+			}
+			live = live[1:]
+		default:
+			live[0].kill()
+			live = live[1:]
+		}
+		// Not all at once: the group is to settle on some of them, and be hit in the middle of others.
+		if round%3 == 2 {
+			w.load(500)
+			w.passed(2*time.Minute, w.tick(), stages, runs...)
+		}
+	}
+	w.passed(2*time.Minute, w.tick(), stages, runs...)
+	for _, r := range live {
+		if err := r.stop(); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.t.Logf("seed %d: %d records are the same after %d workers", seed, w.same(stages), len(runs))
 }
 
 // A transaction whose end goes wrong in every way a broker has, before and after it took effect.

@@ -34,4 +34,5 @@ type Delivery struct {
 	Value     schemas.Payload // decoded; belongs to the sink
 	Raw       []byte          // value as on the topic
 	Trace     string          // W3C trace id
+	Err       error           // why Value is nil, if it could not be decoded
 }

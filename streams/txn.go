@@ -18,7 +18,6 @@ import (
 // changelog rows become visible together, or not at all.
 type transaction struct {
 	w       *worker
-	began   time.Time
 	n       int             // records offered
 	offered map[int32]int   // the same, by partition
 	cut     map[int32]error // partitions whose further records are dropped, to come again; the registry's error, or nil
@@ -34,10 +33,11 @@ type transaction struct {
 // lookup bounds the time that a transaction may spend on asking the registry for schemas.
 const lookup = 3 * time.Second
 
-// transact is one transaction over what was polled, and over more while the worker is behind. If nothing was processed, as
-// when all records wait for another input, it is left open, unless must is set or it is time to show the client an end.
-// Without a dirty task that end is an abort: a commit without positions makes the client wait half a second at the next
-// one. An error means that the outcome is not known, or that the session is of no use any more.
+// transact is one transaction over what was polled, and over what else comes until the commit interval has passed since
+// the last transaction ended: at once for the first record after a quiet time, when it is full under load. If nothing was
+// processed, as when all records wait for another input, it is left open, unless must is set or it is time to show the
+// client an end. Without a dirty task that end is an abort: a commit without positions makes the client wait half a second
+// at the next one. An error means that the outcome is not known, or that the session is of no use any more.
 func (w *worker) transact(fetches kgo.Fetches, must bool) error {
 	if !w.inTxn {
 		if err := w.client.Begin(); err != nil {
@@ -45,16 +45,23 @@ func (w *worker) transact(fetches kgo.Fetches, must bool) error {
 		}
 		w.inTxn = true
 	}
-	w.began = time.Now()
-	x := &transaction{w: w, began: w.began, offered: map[int32]int{}, cut: map[int32]error{}, suspects: map[int32]error{}}
+	x := &transaction{w: w, offered: map[int32]int{}, cut: map[int32]error{}, suspects: map[int32]error{}}
 	for _, c := range w.careful {
 		c.seen = c.seen[:0]
 	}
 	ctx, cancel := context.WithTimeout(w.ctx, lookup)
 	defer cancel()
 	err := x.process(ctx, fetches)
-	for err == nil && x.more() {
-		err = x.process(ctx, w.poll(w.e.interval-time.Since(x.began), w.e.maxPoll-x.n))
+	for err == nil {
+		left := x.left()
+		if left <= 0 {
+			break
+		}
+		if !w.behind() { // many small fetches cost more than they gain
+			pause(w.ctx, min(left, gather))
+			left = max(x.left(), time.Millisecond)
+		}
+		err = x.process(ctx, w.poll(left, w.e.maxPoll-x.n))
 	}
 	if err != nil {
 		return err
@@ -72,10 +79,16 @@ func (w *worker) transact(fetches kgo.Fetches, must bool) error {
 	return err
 }
 
-// more says whether the transaction goes on with another poll.
-func (x *transaction) more() bool {
+// gather is the pause between two polls of a transaction that is not behind.
+const gather = 20 * time.Millisecond
+
+// left is for how long the transaction goes on; 0 or less when it is to end now.
+func (x *transaction) left() time.Duration {
 	w := x.w
-	return x.n > 0 && x.n < w.e.maxPoll && time.Since(x.began) < w.e.interval && w.behind() && !w.hurry.Load() && x.err() == nil && w.ctx.Err() == nil
+	if x.n == 0 || x.n >= w.e.maxPoll || w.hurry.Load() || x.err() != nil || w.ctx.Err() != nil {
+		return 0
+	}
+	return w.e.interval - time.Since(w.ended)
 }
 
 // takeEvery is after how many records the outputs made so far are handed to the client, which packs and sends them
@@ -297,7 +310,7 @@ func (x *transaction) committed() {
 func (x *transaction) aborted() {
 	w := x.w
 	for _, t := range x.dirty {
-		_ = t
+		t.Rollback()
 		now := countsOf(t)
 		w.counted[t.Partition] = now
 		w.rewind(t)

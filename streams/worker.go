@@ -57,7 +57,6 @@ type worker struct {
 	commits  int                                // of this session
 	aborts   int                                // one after the other
 	inTxn    bool                               // the client has a transaction open
-	began    time.Time                          // when something was last processed
 	ended    time.Time                          // when a transaction last ended
 	ctx      context.Context                    // of the session
 }
@@ -123,7 +122,6 @@ func (w *worker) session(ctx context.Context) error {
 	w.ctx, stop = context.WithCancel(ctx) // ends restores with the session
 	defer stop()
 	for ctx.Err() == nil {
-		w.pace(ctx)
 		if err := w.cycle(); err != nil {
 			return err
 		}
@@ -189,15 +187,7 @@ func (w *worker) close() {
 	}
 }
 
-// pace waits while the worker keeps up with its inputs, so that transactions are not ended more often than need be.
-func (w *worker) pace(ctx context.Context) {
-	d := w.e.interval - time.Since(w.began)
-	if d > 0 && !w.behind() {
-		pause(ctx, d)
-	}
-}
-
-// behind says whether more than a good part of a transaction waits on the brokers or in the client.
+// behind says whether a good part of a full transaction waits on the brokers or in the client.
 func (w *worker) behind() bool {
 	enough := int64(w.e.maxPoll / 4)
 	if w.client.Client().BufferedFetchRecords() >= enough {

@@ -92,6 +92,9 @@ func (z *zones) learn(host string, shipper, utc int64) {
 	z.host[host] = z.last
 }
 
+// knows says whether a record of the host was learned from.
+func (z *zones) knows(host string) bool { _, ok := z.host[host]; return ok }
+
 // off is by how much the shipper's clock is ahead of UTC.
 func (z *zones) off(host string) (int64, bool) {
 	if off, ok := z.host[host]; ok {

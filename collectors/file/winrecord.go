@@ -3,8 +3,6 @@ package file
 import (
 	"bytes"
 	"errors"
-	"fmt"
-	"strings"
 )
 
 // winRecord is one record of a Windows event log, in whichever of these forms it was written:
@@ -207,6 +205,9 @@ func (w *winRecord) said(label string) []byte {
 
 // log names the log that the record is from, in the way it is counted: the channel, or the provider without one.
 func (w *winRecord) log() string {
+	if w.kind() == securityLog {
+		return "Security" // some shippers write it in lower case
+	}
 	s := text(w.channel)
 	if s == "" {
 		s = text(w.provider)
@@ -235,29 +236,4 @@ func (w *winRecord) kind() winLog {
 		return securityLog
 	}
 	return otherLog
-}
-
-// guid is a process GUID in one form, lower case in braces, since shippers differ; empty for the null GUID.
-func guid(raw []byte) string {
-	s := strings.ToLower(strings.Trim(text(raw), "{}"))
-	if strings.Trim(s, "0-") == "" {
-		return ""
-	}
-	return "{" + s + "}"
-}
-
-// guidStart is the start time, in nanoseconds, that a Sysmon process GUID carries: its second and third part hold it in
-// whole seconds since 1970. It is 0 for anything else.
-//
-// Sysmon does not document this; in the recordings of OTRF Security-Datasets it holds for each of 1,408 process starts.
-func guidStart(guid string) int64 {
-	var machine, low, high, session uint64
-	if n, err := fmt.Sscanf(guid, "{%8x-%4x-%4x-%4x-", &machine, &low, &high, &session); err != nil || n != 4 {
-		return 0
-	}
-	const y2000, y2100 = 946684800, 4102444800
-	if s := int64(high<<16 | low); s >= y2000 && s < y2100 {
-		return s * 1e9
-	}
-	return 0
 }

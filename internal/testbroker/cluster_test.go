@@ -2,8 +2,11 @@ package testbroker_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -219,16 +222,15 @@ func TestMutualTLSWithACLs(t *testing.T) {
 
 func TestFiles(t *testing.T) {
 	c := testbroker.StartEmbedded(t, testbroker.Options{TLS: true})
-	for _, f := range []func() (string, string, string, error){
-		func() (string, string, string, error) { return c.Files("lineage") },
-	} {
-		ca, cert, key, err := f()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ca == "" || cert == "" || key == "" {
-			t.Errorf("files of a role: %q, %q, %q, want three", ca, cert, key)
-		}
+	ca, cert, key, err := c.Files("lineage")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
+		t.Errorf("certificate and key of a role: %v", err)
+	}
+	if b, err := os.ReadFile(ca); err != nil || !x509.NewCertPool().AppendCertsFromPEM(b) {
+		t.Errorf("certificate of the authority: %v", err)
 	}
 	smoke(t, c)
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/amoskys/amoskys/processors/internal/paths"
 	"github.com/amoskys/amoskys/schemas"
 )
 
@@ -69,20 +70,20 @@ func spread(h uint64, object string, port int32) uint64 {
 func (s *step) describe(e schemas.Event, a *activity) {
 	switch e := e.(type) {
 	case *schemas.FileActivity:
-		a.process, a.kind, a.object = &e.Process, kindFile, cut(e.Path, maxPath)
+		a.process, a.kind, a.object = &e.Process, kindFile, paths.Cut(e.Path, maxPath)
 		a.template = s.h.templates.of(a.object)
 	case *schemas.ModuleActivity:
-		a.process, a.kind, a.object = &e.Process, kindModule, cut(e.Path, maxPath)
+		a.process, a.kind, a.object = &e.Process, kindModule, paths.Cut(e.Path, maxPath)
 		a.template = s.h.templates.of(a.object)
 	case *schemas.RegistryActivity:
-		a.process, a.kind, a.object = &e.Process, kindRegistry, cut(e.Key, maxPath)
+		a.process, a.kind, a.object = &e.Process, kindRegistry, paths.Cut(e.Key, maxPath)
 		a.template = s.h.templates.of(a.object)
 	case *schemas.MemoryActivity:
-		a.process, a.kind, a.object = &e.Process, kindMemory, cut(e.Backing, maxPath)
+		a.process, a.kind, a.object = &e.Process, kindMemory, paths.Cut(e.Backing, maxPath)
 		a.access = protection(e.RequestedPermissions)
 		a.template = words(a.access, s.h.templates.of(cmp.Or(a.object, "anonymous")))
 	case *schemas.DNSActivity:
-		a.process, a.kind, a.object, a.template = &e.Process, kindDNS, cut(e.Query, maxText), zone(cut(e.Query, maxText))
+		a.process, a.kind, a.object, a.template = &e.Process, kindDNS, paths.Cut(e.Query, maxText), zone(paths.Cut(e.Query, maxText))
 	case *schemas.ProcessAccess:
 		s.access(e, a)
 	case *schemas.NetworkActivity:
@@ -93,7 +94,7 @@ func (s *step) describe(e schemas.Event, a *activity) {
 func (s *step) access(e *schemas.ProcessAccess, a *activity) {
 	bound(&e.Target)
 	a.process, a.kind = &e.Process, kindAccess
-	a.technique, a.access = cut(e.Technique, maxText), cut(e.Access, maxText)
+	a.technique, a.access = paths.Cut(e.Technique, maxText), paths.Cut(e.Access, maxText)
 	a.object = e.Target.Path
 	if a.object == "" {
 		if q := s.find(&e.Target); q != nil {
@@ -125,7 +126,7 @@ func words(ws ...string) string {
 const listen = 7
 
 func network(e *schemas.NetworkActivity, a *activity) {
-	a.process, a.kind, a.direction = &e.Process, kindNetwork, cut(e.Direction, maxText)
+	a.process, a.kind, a.direction = &e.Process, kindNetwork, paths.Cut(e.Direction, maxText)
 	remote := &e.Dst
 	a.port = e.Dst.Port
 	what := a.direction
@@ -138,15 +139,15 @@ func network(e *schemas.NetworkActivity, a *activity) {
 	case a.direction == "inbound":
 		remote = &e.Src
 	}
-	a.object = cut(remote.IP, maxText)
+	a.object = paths.Cut(remote.IP, maxText)
 	if a.object == "" {
-		a.object = cut(remote.Hostname, maxText)
+		a.object = paths.Cut(remote.Hostname, maxText)
 	}
 	port := "high"
 	if a.port < ephemeral {
 		port = strconv.Itoa(int(a.port))
 	}
-	a.template = words(cmp.Or(what, "unknown"), cut(e.Protocol, maxText), port, scope(a.object))
+	a.template = words(cmp.Or(what, "unknown"), paths.Cut(e.Protocol, maxText), port, scope(a.object))
 }
 
 // ephemeral is where the ports begin that mean nothing: Linux gives them from 32768 on, IANA from 49152 on (RFC 6335 §6).

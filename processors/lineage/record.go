@@ -1,6 +1,7 @@
 package lineage
 
 import (
+	"github.com/amoskys/amoskys/processors/internal/paths"
 	"github.com/amoskys/amoskys/schemas"
 )
 
@@ -18,12 +19,12 @@ func (s *step) record(p *proc, kind string) *schemas.LineageRecord {
 		Kind: kind, ActivityID: s.env.ActivityID, Process: p.row.Process,
 		Deleted: p.row.Deleted, Memfd: p.row.Memfd, Snapshot: p.row.Snapshot,
 		ProcessConnects: p.act.Network.Count, ProcessFiles: p.act.File.Count, ProcessChildren: p.act.Children,
-		Platform: s.env.Platform, Hostname: cut(s.env.Hostname, maxText),
+		Platform: s.env.Platform, Hostname: paths.Cut(s.env.Hostname, maxText),
 	}
 	q := s.host.parentOf(p)
 	if q != nil {
 		r.Parent = q.row.Process
-		r.Parent.CmdLine = cut(r.Parent.CmdLine, maxParentCmdLine)
+		r.Parent.CmdLine = paths.Cut(r.Parent.CmdLine, maxParentCmdLine)
 		r.Orphan = !q.row.seen()
 	} else {
 		r.Parent = schemas.Process{UID: p.row.ParentUID, PID: p.row.Process.ParentPID}
@@ -50,6 +51,6 @@ func (s *step) ancestry(r *schemas.LineageRecord, p, q *proc) {
 	r.Ancestry = make([]schemas.Ancestor, min(n, maxAncestry))
 	for i := range r.Ancestry {
 		x := &line[i].row.Process
-		r.Ancestry[i] = schemas.Ancestor{UID: x.UID, PID: x.PID, Name: x.Name, Path: x.Path, CmdLine: cut(x.CmdLine, maxAncestorLine), UserName: x.UserName}
+		r.Ancestry[i] = schemas.Ancestor{UID: x.UID, PID: x.PID, Name: x.Name, Path: x.Path, CmdLine: paths.Cut(x.CmdLine, maxAncestorLine), UserName: x.UserName}
 	}
 }

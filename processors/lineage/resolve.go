@@ -3,6 +3,7 @@ package lineage
 import (
 	"cmp"
 
+	"github.com/amoskys/amoskys/processors/internal/paths"
 	"github.com/amoskys/amoskys/schemas"
 )
 
@@ -199,19 +200,8 @@ func bound(p *schemas.Process) {
 	if len(p.UID)+len(p.Name)+len(p.Path)+len(p.CmdLine)+len(p.WorkingDirectory)+len(p.UserUID)+len(p.UserName)+len(p.ContainerUID)+len(p.SHA256)+len(p.Integrity) <= maxUID {
 		return
 	}
-	p.UID, p.Path, p.CmdLine = cut(p.UID, maxUID), cut(p.Path, maxPath), cut(p.CmdLine, maxCmdLine)
+	p.UID, p.Path, p.CmdLine = paths.Cut(p.UID, maxUID), paths.Cut(p.Path, maxPath), paths.Cut(p.CmdLine, maxCmdLine)
 	for _, f := range [...]*string{&p.Name, &p.WorkingDirectory, &p.UserUID, &p.UserName, &p.ContainerUID, &p.SHA256, &p.Integrity} {
-		*f = cut(*f, maxText)
+		*f = paths.Cut(*f, maxText)
 	}
-}
-
-// cut is the beginning of a text, at most n bytes, at the border of a rune.
-func cut(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && s[n]&0xC0 == 0x80 {
-		n--
-	}
-	return s[:n]
 }

@@ -103,3 +103,15 @@ func BenchmarkTemplate(b *testing.B) {
 		Template(`c:\users\bob\appdata\local\packages\91750d7e.slack_8she8kybcnzg4\localcache\roaming\slack\cache\cache_data\f_00012f`)
 	}
 }
+
+func TestCut(t *testing.T) {
+	for _, x := range []struct {
+		in   string
+		n    int
+		want string
+	}{{"abc", 5, "abc"}, {"abc", 2, "ab"}, {"\u00e9\u00e9", 3, "\u00e9"}, {"\u00e9", 1, ""}, {"\x80\x80", 1, ""}} {
+		if got := Cut(x.in, x.n); got != x.want {
+			t.Errorf("Cut(%q, %d) = %q, want %q", x.in, x.n, got, x.want)
+		}
+	}
+}

@@ -1,0 +1,304 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/amoskys/amoskys/internal/loadgen"
+	"github.com/amoskys/amoskys/processors"
+	"github.com/amoskys/amoskys/schemas"
+	"github.com/amoskys/amoskys/streams"
+	"github.com/spf13/cobra"
+)
+
+// benchResult is what a benchmark prints.
+type benchResult struct {
+	Bench                string  `json:"bench"`
+	Events               int64   `json:"events"`
+	EventsPerSecond      float64 `json:"events_per_second"`
+	CPUSecondsPerMillion float64 `json:"cpu_seconds_per_million"`
+	P50                  float64 `json:"p50_ms,omitempty"`
+	P95                  float64 `json:"p95_ms,omitempty"`
+	P99                  float64 `json:"p99_ms,omitempty"`
+	RSSBytes             int64   `json:"rss_bytes"`
+	LimitEventsPerSecond float64 `json:"limit_events_per_second,omitempty"`
+	RecordsPerEvent      float64 `json:"records_written_per_event,omitempty"`
+	PacedEventsPerSecond float64 `json:"paced_events_per_second,omitempty"`
+	Commit               string  `json:"commit"`
+	Brokers              string  `json:"brokers"`
+	Workers              int     `json:"workers"`
+	Partitions           int     `json:"partitions"`
+	Alerts               int     `json:"alerts"`
+}
+
+type benchOptions struct {
+	events, seed int
+	hosts        int
+	rate         int
+	paced        time.Duration
+}
+
+func (c *command) bench() *cobra.Command {
+	cmd := &cobra.Command{Use: "bench", Short: "Measure this machine", Args: exactly(cobra.NoArgs)}
+	o := benchOptions{}
+	sub := func(use, short string, suite func() []*streams.Processor) *cobra.Command {
+		x := &cobra.Command{Use: use, Short: short, Args: exactly(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := c.load(); err != nil {
+				return err
+			}
+			return c.runBench(cmd.Context(), use, suite(), o)
+		}}
+		x.Flags().IntVar(&o.events, "events", 500_000, "events of the preloaded log")
+		x.Flags().IntVar(&o.seed, "seed", 1, "seed of the generator")
+		x.Flags().IntVar(&o.hosts, "hosts", 50, "hosts of the generator")
+		x.Flags().IntVar(&o.rate, "rate", 10_000, "events a second while latency is measured")
+		x.Flags().DurationVar(&o.paced, "paced", 15*time.Second, "how long latency is measured; 0 not at all")
+		return x
+	}
+	cmd.AddCommand(
+		sub("chain", "The whole chain: drain a preloaded log of process events, then latency at a fixed rate", func() []*streams.Processor { return processors.Suite(c.cfg.Processors) }),
+		sub("engine", "The engine alone: a copy of every event through one stateless processor", func() []*streams.Processor { return []*streams.Processor{copier} }))
+	return cmd
+}
+
+// copier writes each event on as it came: what the engine and the broker cost by themselves, and the limit for a chain.
+var copier = &streams.Processor{
+	Name: "copier", Version: "1", Doc: "Writes every event on as a lineage record without content.", Inputs: []*schemas.Topic{schemas.EndpointTopic}, Outputs: []*schemas.Topic{schemas.LineageTopic},
+	New: func(*streams.Builder) streams.Handler {
+		return streams.HandlerFunc(func(c *streams.Context, r *streams.Record) error {
+			l := &schemas.LineageRecord{Kind: r.Value.SchemaName()}
+			if e, ok := r.Value.(*schemas.ProcessExec); ok {
+				l.Process, l.Parent = e.Process, e.Parent
+			}
+			return c.Emit(schemas.LineageTopic, l)
+		})
+	},
+}
+
+// runBench preloads the log, measures the raw copy as the limit, drains the log through the chain, and measures latency.
+func (c *command) runBench(ctx context.Context, name string, suite []*streams.Processor, o benchOptions) (err error) {
+	stages, err := stagesOf(suite, "fused")
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "amoskys-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if len(c.cfg.Kafka.Brokers) == 0 {
+		c.cfg.Broker.Listen = "127.0.0.1:0"
+	}
+	if err := os.MkdirAll(dir+"/broker", 0o700); err != nil {
+		return err
+	}
+	c.cfg.DataDir = dir
+	ops := newOpsServer()
+	p, err := c.open(ctx, ops, c.path("broker"), changelogs(stages)...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	b := &benchRun{c: c, p: p, ops: ops, stages: stages, suite: suite, o: o, gen: loadgen.New(loadgen.Config{Seed: uint64(o.seed), Hosts: o.hosts})}
+	r, err := b.run(ctx, name)
+	if err != nil {
+		return err
+	}
+	return c.either(r, func() {
+		c.print("%s: %d events, %.0f events/s, %.1f CPU-s per million, %.2f records written per event, %d alerts", r.Bench, r.Events, r.EventsPerSecond, r.CPUSecondsPerMillion, r.RecordsPerEvent, r.Alerts)
+		c.print("raw copy of the same log in the same run: %.0f events/s (the limit)", r.LimitEventsPerSecond)
+		if r.PacedEventsPerSecond > 0 {
+			c.print("append of the cause to a read-committed reader at %.0f events/s: p50 %.0f ms, p95 %.0f ms, p99 %.0f ms", r.PacedEventsPerSecond, r.P50, r.P95, r.P99)
+		}
+		c.print("RSS %s, brokers %s, %d workers, %d partitions, commit %s", size(r.RSSBytes), r.Brokers, r.Workers, r.Partitions, r.Commit)
+	})
+}
+
+// benchRun is one run of a benchmark.
+type benchRun struct {
+	c      *command
+	p      *place
+	ops    *opsServer
+	stages []streams.Stage
+	suite  []*streams.Processor
+	o      benchOptions
+	gen    *loadgen.Generator
+}
+
+func (b *benchRun) run(ctx context.Context, name string) (*benchResult, error) {
+	began := time.Now()
+	ends, err := b.preload(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("preload: %w", err)
+	}
+	b.c.say("%d events preloaded in %s", b.o.events, time.Since(began).Round(time.Millisecond))
+	limit, err := b.copyRaw(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("raw copy: %w", err)
+	}
+	r := &benchResult{Bench: name, Events: int64(b.o.events), LimitEventsPerSecond: limit, Commit: commit(), Brokers: "embedded",
+		Workers: b.c.cfg.Engine.Workers, Partitions: b.c.cfg.Topics.Partitions}
+	if b.p.broker == nil {
+		r.Brokers = "Apache Kafka"
+	}
+	written := b.written(ctx)
+	cpu := cpuTime()
+	began = time.Now()
+	g, caught := b.start(ctx, ends)
+	select {
+	case <-caught:
+	case <-g.ctx.Done():
+		return nil, g.wait(ctx)
+	}
+	took := time.Since(began)
+	r.EventsPerSecond = float64(b.o.events) / took.Seconds()
+	r.CPUSecondsPerMillion = (cpuTime() - cpu).Seconds() / float64(b.o.events) * 1e6
+	r.RecordsPerEvent = float64(b.written(ctx)-written) / float64(b.o.events)
+	r.RSSBytes = rss()
+	if b.o.paced > 0 {
+		if err := b.latency(ctx, r); err != nil {
+			return nil, err
+		}
+	}
+	g.cancel(errFinished)
+	if err := g.wait(ctx); err != nil {
+		return nil, err
+	}
+	r.Alerts, err = b.count(ctx, schemas.AlertsTopic)
+	return r, err
+}
+
+// start runs the chain; the channel is closed once it has processed the preloaded log to its end.
+func (b *benchRun) start(ctx context.Context, ends map[int32]int64) (*group, <-chan struct{}) {
+	app := b.c.app(b.p, b.ops, b.stages, b.suite)
+	app.SnapshotDir = ""
+	caught := make(chan struct{})
+	var mu sync.Mutex
+	app.OnCommit = func(_ string, part int32, upTo schemas.Origin) {
+		mu.Lock()
+		defer mu.Unlock()
+		if end, ok := ends[part]; ok && upTo.Offset+1 >= end {
+			if delete(ends, part); len(ends) == 0 {
+				close(caught)
+			}
+		}
+	}
+	g := newGroup(ctx)
+	g.run("engine", app.Run)
+	return g, caught
+}
+
+func (b *benchRun) produce(ctx context.Context, p *streams.Producer, at time.Time, fail func(error)) error {
+	e := b.gen.Next()
+	v, err := b.p.serde.Append(nil, e)
+	if err != nil {
+		return err
+	}
+	p.Produce(ctx, streams.Outgoing{Topic: schemas.EndpointTopic, Key: e.Env().Key(), Value: v, Time: at}, fail)
+	return nil
+}
+
+func (b *benchRun) producer(ctx context.Context) (*streams.Producer, error) {
+	return streams.NewProducer(ctx, b.p.kafka, streams.ProducerOptions{Serde: b.p.serde, Logger: b.c.log})
+}
+
+func (b *benchRun) preload(ctx context.Context) (map[int32]int64, error) {
+	p, err := b.producer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	var mu sync.Mutex
+	var first error
+	for range b.o.events {
+		err := b.produce(ctx, p, time.Now(), func(err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil && first == nil {
+				first = err
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := errors.Join(p.Flush(ctx), first); err != nil {
+		return nil, err
+	}
+	return streams.EndOffsets(ctx, b.p.kafka, schemas.EndpointTopic.Name)
+}
+
+// latency feeds events at a fixed rate and measures, for each lineage record, the time from the append of its cause to a
+// read-committed reader. Ingest time is the stamp of the append.
+func (b *benchRun) latency(ctx context.Context, r *benchResult) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var mu sync.Mutex
+	var ms []float64
+	began := time.Now()
+	done := make(chan error, 1)
+	go func() {
+		done <- streams.Read(ctx, b.p.kafka, b.p.serde, streams.ReadOptions{Topics: []string{schemas.LineageTopic.Name}, Follow: true, Since: began}, func(d streams.Delivery) error {
+			if d.Schema != "LineageRecord" {
+				return nil
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			ms = append(ms, float64(time.Now().UnixMilli()-d.Timestamp))
+			return nil
+		})
+	}()
+	sent, err := b.pace(ctx)
+	if err != nil {
+		return err
+	}
+	r.PacedEventsPerSecond = float64(sent) / time.Since(began).Seconds()
+	pauseFor(ctx, 2*time.Second) // the last transactions
+	cancel()
+	<-done
+	mu.Lock()
+	defer mu.Unlock()
+	if len(ms) == 0 {
+		return errors.New("no record came out while latency was measured")
+	}
+	slices.Sort(ms)
+	at := func(q float64) float64 { return ms[min(len(ms)-1, int(q*float64(len(ms))))] }
+	r.P50, r.P95, r.P99 = at(0.50), at(0.95), at(0.99)
+	return nil
+}
+
+func (b *benchRun) pace(ctx context.Context) (sent int, err error) {
+	p, err := b.producer(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer p.Close()
+	began := time.Now()
+	t := time.NewTicker(10 * time.Millisecond)
+	defer t.Stop()
+	for time.Since(began) < b.o.paced {
+		for due := int(time.Since(began).Seconds() * float64(b.o.rate)); sent < due; sent++ {
+			if err := b.produce(ctx, p, time.Now(), func(error) {}); err != nil {
+				return sent, err
+			}
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return sent, ctx.Err()
+		}
+	}
+	return sent, p.Flush(ctx)
+}
+
+func pauseFor(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,59 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/amoskys/amoskys/processors"
+	"github.com/amoskys/amoskys/streams"
+)
+
+// runningFile is in the data directory while an `up` runs there: other commands find its brokers by it.
+const runningFile = "running.json"
+
+// running tells where a running `up` can be reached.
+type running struct {
+	PID      int      `json:"pid"`
+	Brokers  []string `json:"brokers"`
+	Registry string   `json:"registry"`
+	Listen   string   `json:"listen"`
+}
+
+func (c *command) running() (r running, err error) {
+	path := c.path(runningFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, fmt.Errorf("no 'amoskys up' runs over %s: start one, or set --brokers", c.cfg.DataDir)
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &r)
+	}
+	if err != nil {
+		return r, fmt.Errorf("read %s: %w", path, err)
+	}
+	return r, nil
+}
+
+func (c *command) announce(r running) (remove func() error, err error) {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	path := c.path(runningFile)
+	part := path + ".part"
+	if err := os.WriteFile(part, text, 0o600); err != nil {
+		return nil, err
+	}
+	return func() error { return os.Remove(path) }, os.Rename(part, filepath.Clean(path))
+}
+
+func (c *command) stages(grouping string) ([]streams.Stage, error) {
+	return stagesOf(processors.Suite(c.cfg.Processors), grouping)
+}
+
+func contains(s, part string) bool { return strings.Contains(s, part) }

@@ -1,0 +1,236 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/amoskys/amoskys/schemas"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// A SinkRunner feeds a sink from topics as the consumer group amoskys.sink.<name>: what a read-committed reader sees, in
+// order per partition. Positions are committed after delivery, so a record may come twice after a crash, and never not at
+// all.
+type SinkRunner struct {
+	Name   string
+	Sink   Sink
+	Topics []string
+	Kafka  Kafka
+	Serde  *schemas.Serde
+	// Control delivers tick and progress records too.
+	Control bool
+	// Batch is the most records of one delivery. Default: 500.
+	Batch   int
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer
+
+	log     *slog.Logger
+	client  *kgo.Client
+	dead    *Producer
+	counts  *prometheus.CounterVec
+	resumed map[topicPart]bool
+}
+
+// Run delivers until ctx ends (nil), and closes the sink. It returns an error only for what nothing but a change of the
+// configuration mends.
+func (s *SinkRunner) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, s.Sink.Close()) }()
+	if err := s.open(ctx); err != nil {
+		return fmt.Errorf("open sink %s: %w", s.Name, err)
+	}
+	defer func() {
+		s.client.CloseAllowingRebalance()
+		err = errors.Join(err, s.dead.Close())
+	}()
+	for {
+		fs := s.client.PollRecords(ctx, s.batch())
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err := readError(fs); err != nil {
+			return fmt.Errorf("sink %s: %w", s.Name, err)
+		}
+		if err := s.take(ctx, fs); err != nil {
+			return err
+		}
+		s.client.AllowRebalance()
+	}
+}
+
+func (s *SinkRunner) batch() int {
+	if s.Batch == 0 {
+		return 500
+	}
+	return s.Batch
+}
+
+func (s *SinkRunner) open(ctx context.Context) error {
+	s.log = s.Logger
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.log = s.log.With("sink", s.Name)
+	s.resumed = map[topicPart]bool{}
+	s.counts = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "amoskys_sink_records_total", Help: "Records of a sink, by what became of them."}, []string{"sink", "result"})
+	if s.Metrics != nil {
+		if err := s.Metrics.Register(s.counts); err != nil {
+			return err
+		}
+	}
+	opts, err := s.Kafka.Options()
+	if err != nil {
+		return err
+	}
+	forget := func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
+		for t, ps := range m {
+			for _, p := range ps {
+				delete(s.resumed, topicPart{t, p}) // rebalances are blocked while a batch is delivered
+			}
+		}
+	}
+	s.client, err = kgo.NewClient(append(opts, kgo.ConsumerGroup("amoskys.sink."+s.Name), kgo.ConsumeTopics(s.Topics...), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.FetchMaxWait(200*time.Millisecond),
+		kgo.OnPartitionsRevoked(forget), kgo.OnPartitionsLost(forget), kgo.WithLogger(clientLog{s.log}))...)
+	if err != nil {
+		return err
+	}
+	s.dead, err = NewProducer(ctx, s.Kafka, ProducerOptions{Serde: s.Serde, Logger: s.log})
+	if err != nil {
+		s.client.Close()
+	}
+	return err
+}
+
+// take delivers what was polled, partition by partition, and commits what was delivered.
+func (s *SinkRunner) take(ctx context.Context, fs kgo.Fetches) error {
+	var stop error
+	fs.EachPartition(func(p kgo.FetchTopicPartition) {
+		if stop != nil || len(p.Records) == 0 || ctx.Err() != nil {
+			return
+		}
+		rs, err := s.resume(p.Records)
+		if err != nil {
+			stop = fmt.Errorf("sink %s: %w", s.Name, err)
+			return
+		}
+		if len(rs) == 0 {
+			return
+		}
+		if done := s.deliver(ctx, rs); done > 0 {
+			// A commit that fails is no loss: the records come again, and the sink is idempotent.
+			if err := s.client.CommitRecords(context.WithoutCancel(ctx), rs[:done]...); err != nil {
+				s.log.Warn("position is not committed", "topic", p.Topic, "partition", p.Partition, "err", err)
+			}
+		}
+	})
+	return stop
+}
+
+// resume asks a sink that knows how far it has come, once for each partition it gets, and goes there.
+func (s *SinkRunner) resume(rs []*kgo.Record) ([]*kgo.Record, error) {
+	at := topicPart{rs[0].Topic, rs[0].Partition}
+	x, ok := s.Sink.(Resumer)
+	if !ok || s.resumed[at] {
+		return rs, nil
+	}
+	next, known, err := x.Resume(at.topic, at.partition)
+	if err != nil {
+		return nil, fmt.Errorf("resume %s/%d: %w", at.topic, at.partition, err)
+	}
+	s.resumed[at] = true
+	switch {
+	case !known || next == rs[0].Offset:
+		return rs, nil
+	case next > rs[0].Offset: // more was delivered than committed
+		return slices.DeleteFunc(rs, func(r *kgo.Record) bool { return r.Offset < next }), nil
+	}
+	// More was committed than the sink has, as after a restore of its storage: go back.
+	s.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{at.topic: {at.partition: {Epoch: -1, Offset: next}}})
+	return nil, nil
+}
+
+// The wait between two attempts of a delivery.
+const (
+	firstRetry = 200 * time.Millisecond
+	lastRetry  = 30 * time.Second
+)
+
+// deliver hands records to the sink until it takes them; it returns how many were dealt with: all, unless ctx ended. A
+// record that the sink will never take goes to the dead-letter topic.
+func (s *SinkRunner) deliver(ctx context.Context, rs []*kgo.Record) int {
+	batch := make([]Delivery, 0, len(rs))
+	for _, r := range rs {
+		d := delivery(ctx, r, s.Serde)
+		if !s.Control && (d.Schema == "Tick" || d.Schema == "Progress") {
+			continue
+		}
+		batch = append(batch, d)
+	}
+	for wait := firstRetry; len(batch) > 0; {
+		err := s.Sink.Deliver(ctx, batch)
+		if err == nil {
+			s.counts.WithLabelValues(s.Name, "delivered").Add(float64(len(batch)))
+			break
+		}
+		if ctx.Err() != nil {
+			return 0
+		}
+		if IsPermanent(err) {
+			if batch = s.refuse(ctx, batch, err); ctx.Err() != nil {
+				return 0
+			}
+			continue
+		}
+		s.counts.WithLabelValues(s.Name, "retried").Inc()
+		d := wait/2 + rand.N(wait/2+1) // half fixed, half jitter
+		s.log.Warn("sink does not take records", "topic", batch[0].Topic, "partition", batch[0].Partition, "offset", batch[0].Offset, "err", err, "next_in", d)
+		if !pause(ctx, d) {
+			return 0
+		}
+		wait = min(2*wait, lastRetry)
+	}
+	return len(rs)
+}
+
+// refuse finds the record that the sink will never take, by delivering one at a time; it goes to the dead-letter topic. It
+// returns what is still to be delivered.
+func (s *SinkRunner) refuse(ctx context.Context, batch []Delivery, err error) []Delivery {
+	for len(batch) > 1 {
+		if err = s.Sink.Deliver(ctx, batch[:1]); err != nil {
+			break
+		}
+		s.counts.WithLabelValues(s.Name, "delivered").Inc()
+		batch = batch[1:]
+	}
+	if err == nil {
+		err = s.Sink.Deliver(ctx, batch[:1])
+	}
+	if err == nil || !IsPermanent(err) {
+		if err == nil {
+			batch = batch[1:]
+		}
+		return batch
+	}
+	d := batch[0]
+	s.log.Error("record goes to the dead letters", "topic", d.Topic, "partition", d.Partition, "offset", d.Offset, "err", err)
+	v, xerr := s.Serde.Append(nil, &schemas.DeadLetter{Topic: d.Topic, Partition: d.Partition, Offset: d.Offset, Stage: "sink." + s.Name, Processor: s.Name,
+		Error: err.Error(), Key: []byte(d.Key), Value: d.Raw, Timestamp: d.Timestamp})
+	if xerr == nil {
+		told := make(chan error, 1)
+		s.dead.Produce(ctx, Outgoing{Topic: schemas.DeadLetterTopic, Key: d.Key, Value: v}, func(err error) { told <- err })
+		xerr = <-told
+	}
+	if xerr != nil {
+		s.log.Error("dead letter is not written", "err", xerr)
+		pause(ctx, firstRetry)
+		return batch
+	}
+	s.counts.WithLabelValues(s.Name, "dead").Inc()
+	return batch[1:]
+}

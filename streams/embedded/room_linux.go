@@ -1,0 +1,95 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// lockDir takes the directory for this process. The lock is gone with the process, however it ends.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		pid := make([]byte, 16)
+		n, _ := f.Read(pid)
+		f.Close()
+		return nil, fmt.Errorf("directory %s is in use by process %s: %w", dir, strings.TrimSpace(string(pid[:n])), ErrInUse)
+	}
+	if err := f.Truncate(0); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	return f, err
+}
+
+// available is the memory that can be had without swapping, bytes; 0 when it is not known.
+func available() int64 {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "MemAvailable:"); ok {
+			n, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			return n << 10
+		}
+	}
+	return 0
+}
+
+func freeDisk(dir string) (int64, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return 0, fmt.Errorf("ask for free space on %s: %w", dir, err)
+	}
+	return int64(s.Bavail) * s.Bsize, nil
+}
+
+// roomFor checks that the log can be opened: kfake reads about the whole of it into memory.
+func roomFor(size int64, dir string, log *slog.Logger) error {
+	if have := available(); have > 0 && size > have/10*9 {
+		return fmt.Errorf("the log in %s has %d MiB and opening it takes about as much memory, of which %d MiB are available: free memory, lower broker.max_bytes, or use Apache Kafka: %w",
+			dir, size>>20, have>>20, ErrNoMemory)
+	}
+	free, err := freeDisk(dir)
+	if err != nil {
+		return err
+	}
+	if free < minFree {
+		return fmt.Errorf("%d MiB are free on the disk of %s, at least %d are needed: %w", free>>20, dir, int64(minFree)>>20, ErrDiskFull)
+	}
+	if free < 10*minFree {
+		log.Warn("disk is nearly full", "dir", dir, "free_mib", free>>20)
+	}
+	return nil
+}
+
+// minFree is the free disk space below which the broker stops: a log that cannot be written must not pretend to be.
+const minFree = 64 << 20
+
+// watchDisk tells once when the disk is full.
+func (b *Broker) watchDisk(ctx context.Context) {
+	t := time.NewTicker(2 * time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if free, err := freeDisk(b.dir); err == nil && free < minFree {
+			b.failed <- fmt.Errorf("%d MiB are free on the disk of %s: %w", free>>20, b.dir, ErrDiskFull)
+			return
+		}
+	}
+}
