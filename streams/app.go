@@ -196,7 +196,10 @@ func (a *App) Run(ctx context.Context) error {
 		return err
 	}
 	defer unregister()
-	if err := e.check(ctx); err != nil {
+	switch err := e.check(ctx); {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return err
 	}
 	if e.ticks != nil {

@@ -91,6 +91,17 @@ func (w *Window[V]) Update(c *Context, key string, at int64, f func(*V)) bool {
 	return true
 }
 
+// Get returns the value of a key in the window that at falls into.
+func (w *Window[V]) Get(key string, at int64) (v V, ok bool) {
+	size := w.spec.Size.Nanoseconds()
+	w.buf = append(append(w.buf[:0], key...), '@')
+	w.buf = strconv.AppendInt(w.buf, at-((at%size)+size)%size, 10)
+	if r := w.tab.rows[string(w.buf)]; r != nil && r.has {
+		return r.v.Value, true
+	}
+	return v, false
+}
+
 // at says at which watermark something is to be done with a row: closed, or removed.
 func (w *Window[V]) at(v *windowRow[V]) int64 {
 	end := v.Start + w.spec.Size.Nanoseconds()

@@ -39,7 +39,7 @@ func (d *own) decode(line []byte) (schemas.Event, error) {
 	}
 	e, ok := v.(schemas.Event)
 	if !ok { // ticks, derived records: what a topic has besides events
-		d.skip("", skip{"not an event", "amoskys", name}, 0)
+		d.skip(nil, skip{"not an event", Amoskys, name})
 		return nil, nil
 	}
 	if err := json.Unmarshal(body, e); err != nil {

@@ -78,7 +78,7 @@ func TestClocks(t *testing.T) {
 }
 
 func TestBadRecords(t *testing.T) {
-	d := windows{skip: func(string, skip, int64) {}}
+	d := windows{skip: func(*schemas.Envelope, skip) {}}
 	for line, want := range map[string]string{
 		`{"Channel":"Security"}`:                                 errNoEvent.Error(),
 		`{"EventID":{"#attributes":{}},"Hostname":"h"}`:          errNoEvent.Error(),
@@ -121,7 +121,7 @@ func TestOddRecords(t *testing.T) {
 		{`"Microsoft-Windows-Sysmon/Operational","EventID":5,"ProcessGuid":"{00000001-0001-0000-0000-000000000001}"}`, `"process":{"uid":"{00000001-0001-0000-0000-000000000001}"}`},
 		{`"Microsoft-Windows-Sysmon/Operational","EventID":5,"Message":"ProcessId:"}`, `"process":{}`},
 	} {
-		d := windows{skip: func(string, skip, int64) {}}
+		d := windows{skip: func(*schemas.Envelope, skip) {}}
 		e, err := d.decode([]byte(head + tc.line))
 		if err != nil {
 			t.Errorf("%s: %v", tc.line, err)
@@ -175,7 +175,7 @@ func TestGraphWithoutIDs(t *testing.T) {
 	}
 	first := events[0].(*schemas.ProcessExec)
 	second := events[1].(*schemas.ProcessExec)
-	if first.Process.UID != "node-1" || second.Process.UID != "node-2" || second.Parent.UID != "node-1" || !first.Snapshot {
+	if first.Process.UID != "node-2" || first.Parent.UID != "node-1" || second.Process.UID != "node-1" || !first.Snapshot {
 		t.Errorf("processes are %+v and %+v", first, second)
 	}
 	if n := events[5].(*schemas.NetworkActivity); n.Dst.IP != "[odd]" || n.Dst.Port != 0 {
@@ -212,7 +212,6 @@ func FuzzJSON(f *testing.F) {
 			if _, ok := want[key]; !ok {
 				t.Fatalf("%q: member %q is not there", b, key)
 			}
-			delete(want, key+"\x00") // keys may repeat: the last wins there, all are seen here
 			var s string
 			if g.value[0] == '"' && json.Unmarshal(g.value, &s) == nil && text(g.value) != s {
 				t.Fatalf("%q is %q, want %q", g.value, text(g.value), s)
@@ -229,7 +228,7 @@ func FuzzTime(f *testing.F) {
 	f.Add("2024-02-30T12:14:02.5+02:00")
 	f.Fuzz(func(t *testing.T, s string) {
 		ns, ok := parseTime([]byte(s))
-		if want, err := time.Parse(time.RFC3339Nano, s); err == nil && want.Year() >= 1970 && want.Year() <= 2200 && s[19] != ',' {
+		if want, err := time.Parse(time.RFC3339Nano, s); err == nil && want.Format(time.RFC3339Nano) == s && want.Year() >= 1970 && want.Year() <= 2200 {
 			if !ok || ns != want.UnixNano() {
 				t.Fatalf("%q is %d, %v; want %d", s, ns, ok, want.UnixNano())
 			}
@@ -237,7 +236,7 @@ func FuzzTime(f *testing.F) {
 	})
 }
 
-// fuzzLines reads b as a recording and checks the promises that hold for every input.
+// fuzzFile reads a file as a recording and checks the promises that hold for every input.
 func fuzzFile(t *testing.T, path, format string) {
 	r, err := Open(path, format)
 	if err != nil {

@@ -103,7 +103,11 @@ func (d *graphDecoder) scan(path string, r io.Reader) error {
 		if d.from == 0 {
 			d.from = e.time
 		}
-		e.src.mentioned, e.dst.mentioned = true, true
+		for _, n := range [2]*node{e.src, e.dst} {
+			if !n.mentioned { // the clock of the edges ticks every 15.6 ms, that of the ids does not
+				n.mentioned, n.start = true, min(n.start, e.time)
+			}
+		}
 		if (e.kind == "procstart" || e.kind == "procend") && e.actor == e.dst && e.actor.parent == nil && e.src != e.dst {
 			e.actor.parent = e.src
 		}
@@ -150,13 +154,18 @@ func (d *graphDecoder) take(e *edge, out []schemas.Event) []schemas.Event {
 	out = d.announce(e.dst, e.time, out)
 	switch {
 	case e.kind == "procstart":
-		d.skip(d.hostOf(e.actor), skip{"starts a process that is not named; starts come from the process ids", EDR, e.kind}, e.time)
-		return out
+		return d.pass(e, "starts a process that is not named; starts come from the process ids", out)
 	case e.again(&d.last):
-		d.skip(d.hostOf(e.actor), skip{"belongs to the edge before", EDR, e.kind}, e.time)
-		return out
+		return d.pass(e, "belongs to the edge before", out)
 	}
 	return append(out, e.event(func(class, activity int32) schemas.Envelope { return d.envelope(e.actor, e.time, class, activity) }))
+}
+
+// pass counts an edge that gives no event of its own.
+func (d *graphDecoder) pass(e *edge, reason string, out []schemas.Event) []schemas.Event {
+	env := d.envelope(e.actor, e.time, 0, 0)
+	d.skip(&env, skip{reason, EDR, e.kind})
+	return out
 }
 
 // announce delivers the ProcessExec of a process that is not known yet, after those of its ancestors.

@@ -57,8 +57,8 @@ func readNodes(path string, r io.Reader, bad func(*BadLine)) (*graph, error) {
 		if err == io.EOF {
 			break
 		}
-		line, _ := c.FieldPos(0)
 		var n *node
+		var line int
 		var pe *csv.ParseError
 		switch {
 		case errors.As(err, &pe):
@@ -66,6 +66,7 @@ func readNodes(path string, r io.Reader, bad func(*BadLine)) (*graph, error) {
 		case err != nil:
 			return nil, err
 		default:
+			line, _ = c.FieldPos(0)
 			n, err = newNode(row, cols)
 		}
 		if err == nil && g.nodes[n.id] != nil {

@@ -66,8 +66,9 @@ type decoder interface {
 	close()
 }
 
-// skipFunc counts a record that gives no event; the host may be empty and the time 0.
-type skipFunc func(host string, s skip, t int64)
+// skipFunc counts a record that gives no event. Of the envelope host, hostname, platform and time are read; it is nil for
+// what belongs to no host.
+type skipFunc func(env *schemas.Envelope, s skip)
 
 // Open opens a recording in one of the Formats. It reads the recording once, to find its identity and what the mapping
 // must know beforehand. An error names the file.
@@ -151,14 +152,14 @@ func (r *Reader) host(env *schemas.Envelope) *host {
 	return h
 }
 
-func (r *Reader) skip(name string, s skip, t int64) {
-	if name == "" {
+func (r *Reader) skip(env *schemas.Envelope, s skip) {
+	if env == nil {
 		r.nowhere.skip(s, 1)
 		return
 	}
-	h := r.host(&schemas.Envelope{Host: name})
+	h := r.host(env)
 	h.skip(s, 1)
-	h.last = max(h.last, t)
+	h.last = max(h.last, env.Time)
 }
 
 // end makes the status events. What belongs to no host is told with the first one.

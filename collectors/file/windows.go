@@ -61,27 +61,35 @@ func (d *windows) decode(line []byte) (schemas.Event, error) {
 	if err != nil {
 		return nil, err
 	}
+	x := &winEvent{winRecord: w, host: h, time: t}
 	kind, id := w.kind(), w.number()
-	var m mapping
-	if id >= 0 {
-		switch kind {
-		case sysmonLog:
-			m = sysmonEvents[id]
-		case securityLog:
-			m = securityEvents[id]
-		}
-	}
 	if kind == securityLog && h.sysmon && (id == 4688 || id == 4689) {
-		d.skip(h.name, skip{"covered by sysmon", w.log(), text(w.id)}, t)
+		d.pass(x, "covered by sysmon")
 		return nil, nil
 	}
-	if m != nil {
-		if e := m(&winEvent{winRecord: w, host: h, time: t}); e != nil {
+	if m := mappingOf(kind, id); m != nil {
+		if e := m(x); e != nil {
 			return e, nil
 		}
 	}
-	d.skip(h.name, skip{"not mapped", w.log(), text(w.id)}, t)
+	d.pass(x, "not mapped")
 	return nil, nil
+}
+
+func mappingOf(kind winLog, id int64) mapping {
+	switch kind {
+	case sysmonLog:
+		return sysmonEvents[id]
+	case securityLog:
+		return securityEvents[id]
+	}
+	return nil
+}
+
+// pass counts a record that gives no event.
+func (d *windows) pass(x *winEvent, reason string) {
+	env := x.envelope(0, 0)
+	d.skip(&env, skip{reason, x.log(), text(x.id)})
 }
 
 func (d *windows) host() *winHost {

@@ -68,8 +68,8 @@ const maxMessage = 4 << 20
 
 // Start opens the log and listens. It fails if another process has the directory, if the port is in use, or if memory
 // or disk would not do.
-func Start(ctx context.Context, c Config) (b *Broker, err error) {
-	b = &Broker{c: c, log: c.Logger, dir: c.Dir, failed: make(chan error, 1)}
+func Start(ctx context.Context, c Config) (_ *Broker, err error) {
+	b := &Broker{c: c, log: c.Logger, dir: c.Dir, failed: make(chan error, 1)}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
