@@ -205,6 +205,7 @@ func (a *App) Run(ctx context.Context) error {
 	if e.ticks != nil {
 		defer e.ticks.close()
 	}
+	e.log.Info("stages start", "app", a.Name, "version", a.Version, "stages", len(e.stages), "workers", e.workers)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var (

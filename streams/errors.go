@@ -27,6 +27,9 @@ var (
 	ErrSnapshot = errors.New("not a complete snapshot")
 	// ErrLocked is returned by Run when no transactional id is free in LockDir.
 	ErrLocked = errors.New("no free worker slot")
+
+	// errRow marks a state row that cannot be written: the fault of the input record that made it so.
+	errRow = errors.New("state row cannot be written")
 )
 
 // fault says what is to be done about an error of a broker or of the way to it.
@@ -59,6 +62,8 @@ func classify(err error) (fault, string) {
 		return faultFatal, "the broker's certificate is not accepted: check kafka.tls"
 	case errors.Is(err, ErrTopicMissing), errors.Is(err, ErrPartitionCount), errors.Is(err, ErrStateMismatch), errors.Is(err, ErrLocked):
 		return faultFatal, "the message says what to change"
+	case errors.Is(err, errRow):
+		return faultRecord, "what the record made of the state cannot be written"
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return faultRetry, "the wait for an answer ended"
 	case errors.Is(err, kgo.ErrClientClosed), errors.Is(err, kgo.ErrAborting):

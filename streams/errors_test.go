@@ -22,6 +22,7 @@ func TestClassify(t *testing.T) {
 	}{
 		{kerr.MessageTooLarge, faultRecord},
 		{kerr.InvalidTimestamp, faultRecord},
+		{errRow, faultRecord},
 		{kerr.TopicAuthorizationFailed, faultFatal},
 		{kerr.SaslAuthenticationFailed, faultFatal},
 		{kerr.UnsupportedVersion, faultFatal},

@@ -194,6 +194,12 @@ func (d *dialer) cut() {
 	}
 }
 
+func (d *dialer) heal() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dead = false
+}
+
 func (w *world) start(stages []streams.Stage, mod func(*streams.App)) *run {
 	w.t.Helper()
 	var suite []*streams.Processor

@@ -141,8 +141,9 @@ func (t *Task) refuse(processor string, r *Record, cause error) {
 	if err != nil {
 		panic(err) // a dead letter can always be encoded
 	}
-	if m := t.plan.MaxRecordBytes; m > 0 && len(v) > m { // keep the cause; the original can be read at its offset
+	if m := t.plan.MaxRecordBytes; m > 0 && len(d.Key)+len(v) > m { // keep the cause; the original can be read at its offset
 		d.Value, d.Headers = nil, nil
+		d.Key, d.Error = d.Key[:min(len(d.Key), m/4)], d.Error[:min(len(d.Error), m/4)]
 		if v, err = t.plan.dead.Append(nil, d); err != nil {
 			panic(err)
 		}

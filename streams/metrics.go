@@ -23,6 +23,7 @@ type metrics struct {
 	end                 *prometheus.HistogramVec
 	lag                 *prometheus.GaugeVec   // stage, topic, partition
 	held                *prometheus.GaugeVec   // stage, partition
+	waiting             *prometheus.GaugeVec   // stage, what for
 	sessions            *prometheus.CounterVec // stage
 	rebalances          *prometheus.CounterVec // stage, event
 	restores            *prometheus.CounterVec // stage, result
@@ -61,6 +62,7 @@ func newMetrics() *metrics {
 	m.all = append(m.all, m.end)
 	m.lag = gauge("lag_records", "Records of an input between the position that is processed and its end, at the last fetch.", "stage", "topic", "partition")
 	m.held = gauge("held_records", "Records that wait for those of another input.", "stage", "partition")
+	m.waiting = gauge("waiting_tasks", "Tasks that do not process: they wait for their restore, or for the schema registry.", "stage", "for")
 	m.sessions = counter("sessions_total", "Sessions that a worker has opened.", "stage")
 	m.rebalances = counter("rebalances_total", "Events of the consumer group: assigned, revoked or lost.", "stage", "event")
 	m.restores = counter("restores_total", "Tasks restored from the changelog, by result: done or given_up.", "stage", "result")

@@ -156,7 +156,8 @@ func TestRunWaitsForOpenTransaction(t *testing.T) {
 // The schema registry goes away when an unknown schema comes: its partition waits, the others go on, nothing is lost.
 func TestRunRegistryDown(t *testing.T) {
 	w := newWorld(t, 2, fused)
-	r := w.start(fused, nil)
+	reg := prometheus.NewRegistry()
+	r := w.start(fused, func(a *streams.App) { a.Metrics = reg })
 	w.load(100)
 	w.passed(time.Minute, w.tick(), fused, r)
 	x, _ := schemas.Lookup("ProcessExec")
@@ -184,6 +185,10 @@ func TestRunRegistryDown(t *testing.T) {
 	if at >= end[1] {
 		t.Fatalf("partition 1 is at %d", at)
 	}
+	w.eventually(20*time.Second, func() (bool, string) {
+		n := metric(t, reg, "amoskys_streams_waiting_tasks", "registry")
+		return n == 1, fmt.Sprintf("%v tasks wait for the registry", n)
+	})
 	w.reg.down.Store(false)
 	w.passed(time.Minute, end, fused, r)
 	r.stop()
@@ -319,5 +324,41 @@ func TestSlots(t *testing.T) {
 	c.FreshIDs, c.LockDir = false, "/dev/null/x"
 	if err := c.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "lock a worker slot") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Records as large as the topic takes, which nobody can decode: the dead letters about them are not larger.
+func TestRunLargestRecords(t *testing.T) {
+	w := newWorld(t, 1, fused)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(w.kafka.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchMaxBytes(1<<20), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	const most = 1<<20 - 200
+	for _, c := range [][2]int{{1, most}, {1, most - 300}, {most - 1, 1}, {most / 2, most / 2}, {most / 3, most / 2}} {
+		r := &kgo.Record{Topic: schemas.EndpointTopic.Name, Key: make([]byte, c[0]), Value: make([]byte, c[1]), Timestamp: w.at}
+		if err := cl.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.load(20)
+	r := w.start(fused, nil)
+	w.passed(time.Minute, w.tick(), fused, r)
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, r := range w.read(schemas.DeadLetterTopic.Name)[0] {
+		p, err := w.serde.Decode(t.Context(), r.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.(*schemas.DeadLetter).Offset < 5 {
+			n++
+		}
+	}
+	if n != 5 {
+		t.Errorf("%d dead letters about 5 records", n)
 	}
 }

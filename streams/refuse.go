@@ -4,11 +4,7 @@ import (
 	"errors"
 
 	"github.com/amoskys/amoskys/schemas"
-	"github.com/twmb/franz-go/pkg/kerr"
 )
-
-// errRow marks a state row that cannot be written as a fault of the record that made it.
-var errRow = kerr.InvalidRecord
 
 // caution is how a worker finds the input record that makes a transaction impossible, for instance because a state row has
 // grown over what the changelog takes: it halves what it offers the task until a transaction of one record fails. That

@@ -18,6 +18,7 @@ import (
 // changelog rows become visible together, or not at all.
 type transaction struct {
 	w       *worker
+	ctx     context.Context // of what is produced: past the transaction's time-out it is of no use
 	n       int             // records offered
 	offered map[int32]int   // the same, by partition
 	cut     map[int32]error // partitions whose further records are dropped, to come again; the registry's error, or nil
@@ -45,7 +46,9 @@ func (w *worker) transact(fetches kgo.Fetches, must bool) error {
 		}
 		w.inTxn = true
 	}
-	x := &transaction{w: w, offered: map[int32]int{}, cut: map[int32]error{}, suspects: map[int32]error{}}
+	out, stop := context.WithTimeout(context.Background(), w.e.txnTimeout)
+	defer stop()
+	x := &transaction{w: w, ctx: out, offered: map[int32]int{}, cut: map[int32]error{}, suspects: map[int32]error{}}
 	for _, c := range w.careful {
 		c.seen = c.seen[:0]
 	}
@@ -157,10 +160,10 @@ func (x *transaction) produce(t *Task) {
 	}
 }
 
-// send hands a record to the client. Not the session's context goes with it but none at all: a record that is given up
-// halfway leaves the transaction in an unknown state.
+// send hands a record to the client, and waits while too much is on its way. The context is not the session's: a shutdown
+// in the middle would leave the transaction in an unknown state.
 func (x *transaction) send(r *kgo.Record) {
-	x.w.client.Produce(context.Background(), r, x.promise)
+	x.w.client.Produce(x.ctx, r, x.promise)
 }
 
 func (x *transaction) promise(r *kgo.Record, err error) {
@@ -197,7 +200,7 @@ func (x *transaction) flush() {
 		x.dirty = append(x.dirty, t)
 		rs, err := t.Flush()
 		if err != nil { // a row that cannot be written: the record that made it so has to be found
-			x.fail(part, fmt.Errorf("%w: %w", err, errRow))
+			x.fail(part, fmt.Errorf("%w: %w", errRow, err))
 			continue
 		}
 		for _, r := range rs {
@@ -318,7 +321,9 @@ func (x *transaction) aborted() {
 			w.suspect(t, x.offered[t.Partition], cause)
 		}
 	}
-	if len(x.dirty) > 0 {
+	switch {
+	case len(x.suspects) > 0: // the search goes on
+	case len(x.dirty) > 0:
 		w.aborts++
 		if w.aborts > 2 {
 			pause(w.ctx, min(minBackoff<<min(w.aborts-3, 10), maxBackoff))

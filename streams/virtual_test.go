@@ -67,12 +67,39 @@ func TestVirtualTwentyMinutes(t *testing.T) {
 
 // The torment again, where waiting costs nothing: more rounds, and time-outs of a real size.
 func TestVirtualTorment(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(2) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := virtualWorld(t, 6, split)
-				torment(w, split, seed, 40, func(a *streams.App) { a.CommitInterval, a.TxnTimeout = 200*time.Millisecond, 15*time.Second })
+				torment(w, split, seed, 25, func(a *streams.App) { a.CommitInterval, a.TxnTimeout = 200*time.Millisecond, 15*time.Second })
 			})
 		})
 	}
+}
+
+// The broker cannot be reached for a minute, in the middle of things.
+func TestVirtualBrokerAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := virtualWorld(t, 4, pairs)
+		r := w.start(pairs, func(a *streams.App) { a.Workers, a.Ticks, a.TxnTimeout = 2, true, 15*time.Second })
+		for range 3 {
+			w.load(300)
+			r.dialer.cut()
+			w.load(300)
+			time.Sleep(time.Minute)
+			r.dialer.heal()
+			w.at = time.Now()
+			w.passed(5*time.Minute, w.tick(), pairs, r)
+		}
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		w.at = time.Now()
+		r = w.start(pairs, nil)
+		w.passed(time.Minute, w.tick(), pairs, r)
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		w.same(pairs)
+	})
 }

@@ -54,6 +54,7 @@ type worker struct {
 	results  chan *round
 	wake     atomic.Pointer[context.CancelFunc] // ends the poll of the moment
 	gen      int64                              // of wants
+	reported [2]int                             // see report
 	commits  int                                // of this session
 	aborts   int                                // one after the other
 	inTxn    bool                               // the client has a transaction open
@@ -118,6 +119,7 @@ func (w *worker) session(ctx context.Context) error {
 	}
 	w.e.m.sessions.WithLabelValues(w.plan.Stage()).Inc()
 	defer w.close()
+	defer w.report(0, 0)
 	var stop context.CancelFunc
 	w.ctx, stop = context.WithCancel(ctx) // ends restores with the session
 	defer stop()
@@ -234,7 +236,24 @@ func (w *worker) cycle() error {
 		}
 	}
 	w.tick()
+	w.report(len(w.wanted)+len(w.fresh), w.stalls())
 	return w.restore()
+}
+
+// report shows the tasks that do not process. The stage's workers share the gauges.
+func (w *worker) report(restore, registry int) {
+	w.e.m.waiting.WithLabelValues(w.plan.Stage(), "restore").Add(float64(restore - w.reported[0]))
+	w.e.m.waiting.WithLabelValues(w.plan.Stage(), "registry").Add(float64(registry - w.reported[1]))
+	w.reported = [2]int{restore, registry}
+}
+
+func (w *worker) stalls() (n int) {
+	for _, s := range w.stalled {
+		if s.task != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // poll waits for records. Whatever it returns that is not empty keeps the group from moving until AllowRebalance.

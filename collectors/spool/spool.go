@@ -1,0 +1,289 @@
+package spool
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/amoskys/amoskys/schemas"
+	"github.com/amoskys/amoskys/streams"
+)
+
+// Limits bound what a spool holds.
+type Limits struct {
+	// MaxBytes is the size of all logs together, bytes.
+	MaxBytes int64 `yaml:"max_bytes"`
+	// MaxAge is how old a segment may become before it is dropped.
+	MaxAge time.Duration `yaml:"max_age"`
+}
+
+// DefaultLimits are 1 GiB and 24 h.
+func DefaultLimits() Limits { return Limits{MaxBytes: 1 << 30, MaxAge: 24 * time.Hour} }
+
+// Validate reports everything that is wrong, each as a streams.SettingError.
+func (l Limits) Validate() error {
+	var errs []error
+	if l.MaxBytes < 2*segmentSize || l.MaxBytes > 1<<42 {
+		errs = append(errs, &streams.SettingError{Key: "spool.max_bytes", Value: fmt.Sprint(l.MaxBytes), Want: fmt.Sprintf("a number from %d on", 2*segmentSize)})
+	}
+	if l.MaxAge < time.Minute {
+		errs = append(errs, &streams.SettingError{Key: "spool.max_age", Value: l.MaxAge.String(), Want: "a duration from 1m on"})
+	}
+	return errors.Join(errs...)
+}
+
+// Identity is what a spool fills into envelopes that leave it empty.
+type Identity struct {
+	Tenant, Host, Boot, Hostname, Platform string
+	Collector                              string
+	Version                                string // of the program
+}
+
+// Config are the settings of a Spool.
+type Config struct {
+	Dir      string
+	Topic    *schemas.Topic // ingest topic of the collector
+	Identity Identity
+	Limits   Limits
+}
+
+// priorities is the number of logs: 0 is dropped last.
+const priorities = 3
+
+// Counts are totals since the spool was opened.
+type Counts struct {
+	Appended, Shipped, Dropped, Damaged int64
+	Bytes                               int64 // held now
+}
+
+// A Spool is an open spool directory. It is a streams.Appender, safe for concurrent use.
+type Spool struct {
+	c           Config
+	incarnation string
+	now         func() time.Time
+
+	mu      sync.Mutex
+	logs    [priorities]*log
+	cursor  [priorities]int64 // next sequence number to ship
+	counts  Counts
+	synced  time.Time
+	arrived chan struct{} // closed and replaced when something was appended
+	closed  bool
+}
+
+// ErrClosed is returned by Append after Close.
+var ErrClosed = errors.New("spool is closed")
+
+// Open opens a spool directory, or makes it.
+func Open(c Config) (*Spool, error) {
+	if err := c.Limits.Validate(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open spool: %w", err)
+	}
+	s := &Spool{c: c, now: time.Now, arrived: make(chan struct{})}
+	damaged := false
+	for i := range s.logs {
+		l, err := openLog(filepath.Join(c.Dir, streamName(i)))
+		if err != nil {
+			return nil, err
+		}
+		s.logs[i] = l
+		damaged = damaged || l.damaged
+		s.counts.Damaged += l.lost
+		if s.cursor[i], err = readCursor(s.cursorPath(i)); err != nil {
+			return nil, err
+		}
+		l.next = max(l.next, s.cursor[i])
+	}
+	// Damage may have cost the numbers of records that were shipped: they must not be given again.
+	var err error
+	s.incarnation, err = incarnation(c.Dir, damaged)
+	return s, err
+}
+
+func streamName(priority int) string { return fmt.Sprintf("p%d", priority) }
+
+// incarnation is the name of this directory's sequence spaces: made with it, and made anew after damage.
+func incarnation(dir string, renew bool) (string, error) {
+	path := filepath.Join(dir, "incarnation")
+	if !renew {
+		if text, err := os.ReadFile(path); err == nil && len(text) >= 8 {
+			return strings.TrimSpace(string(text)), nil
+		}
+	}
+	b := make([]byte, 4)
+	if _, err := rand.Read(b); err != nil {
+		return "", err
+	}
+	name := hex.EncodeToString(b)
+	if err := errors.Join(writeSynced(path, name), syncDir(dir)); err != nil {
+		return "", fmt.Errorf("open spool: %w", err)
+	}
+	return name, nil
+}
+
+// Append implements streams.Appender.
+func (s *Spool) Append(_ context.Context, events ...schemas.Event) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	if err := s.write(events); err != nil {
+		return err
+	}
+	if err := s.limit(); err != nil {
+		return fmt.Errorf("spool %s: %w", s.c.Dir, err)
+	}
+	close(s.arrived)
+	s.arrived = make(chan struct{})
+	return nil
+}
+
+// write encodes events into their logs. Numbers are given here, so that those of what was not written are free again.
+func (s *Spool) write(events []schemas.Event) error {
+	var batch [priorities][]Record
+	for _, e := range events {
+		v := e.Env()
+		s.fill(v)
+		p := min(max(int(v.Priority), 0), priorities-1)
+		v.Stream, v.Sequence = streamName(p), s.logs[p].next+int64(len(batch[p]))
+		sch, ok := schemas.Lookup(e.SchemaName())
+		if !ok {
+			return fmt.Errorf("append to spool: %s is not an event of the vocabulary", e.SchemaName())
+		}
+		body, err := sch.AppendBody(nil, e)
+		if err != nil {
+			return fmt.Errorf("append to spool: %w", err)
+		}
+		batch[p] = append(batch[p], Record{v.Sequence, s.c.Topic.Name, e.SchemaName(), v.Key(), body})
+	}
+	for p, rs := range batch {
+		if len(rs) == 0 {
+			continue
+		}
+		if err := s.logs[p].append(rs); err != nil {
+			s.counts.Dropped += int64(len(rs))
+			return fmt.Errorf("append %d events to spool %s: %w", len(rs), s.logs[p].dir, err)
+		}
+		s.counts.Appended += int64(len(rs))
+	}
+	return s.sync()
+}
+
+// sync makes what was appended survive a power cut, at most once a second.
+func (s *Spool) sync() error {
+	if s.now().Sub(s.synced) < time.Second {
+		return nil
+	}
+	s.synced = s.now()
+	var errs []error
+	for _, l := range s.logs {
+		errs = append(errs, l.sync())
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Spool) fill(e *schemas.Envelope) {
+	id := &s.c.Identity
+	for _, f := range [...]struct {
+		p   *string
+		def string
+	}{{&e.Tenant, id.Tenant}, {&e.Host, id.Host}, {&e.Collector, id.Collector}, {&e.Hostname, id.Hostname}, {&e.Platform, id.Platform}, {&e.Boot, id.Boot}} {
+		if *f.p == "" {
+			*f.p = f.def
+		}
+	}
+	if !strings.HasSuffix(e.Boot, "."+s.incarnation) {
+		e.Boot += "." + s.incarnation
+	}
+}
+
+// limit drops segments until the spool is within its limits, and tells what was dropped.
+func (s *Spool) limit() error {
+	for {
+		p := s.victim()
+		if p < 0 {
+			return nil
+		}
+		from, to, err := s.logs[p].drop()
+		if err != nil {
+			return err
+		}
+		if from = max(from, s.cursor[p]); from > to {
+			continue // all of it was shipped
+		}
+		s.cursor[p] = to + 1
+		s.counts.Dropped += to - from + 1
+		if err := s.write([]schemas.Event{s.lostEvent(p, from, to, "the spool is over its limits")}); err != nil {
+			return err
+		}
+	}
+}
+
+// victim is the log whose oldest segment is to be dropped; -1 for none. Of the highest priority the segment that is written
+// to always stays.
+func (s *Spool) victim() int {
+	total := int64(0)
+	for _, l := range s.logs {
+		total += l.size()
+	}
+	for p := priorities - 1; p >= 0; p-- {
+		l := s.logs[p]
+		if len(l.segments) == 0 || len(l.segments) == 1 && p == 0 {
+			continue
+		}
+		if total > s.c.Limits.MaxBytes || len(l.segments) > 1 && s.now().Sub(l.segments[0].modified) > s.c.Limits.MaxAge {
+			return p
+		}
+	}
+	return -1
+}
+
+func (s *Spool) lostEvent(p int, from, to int64, why string) *schemas.CollectorStatus {
+	e := s.status(streams.StatusLost, fmt.Sprintf("events %d to %d of stream %s are lost: %s", from, to, streamName(p), why))
+	e.LostStream, e.LostFrom, e.LostTo = streamName(p), from, to
+	e.Counters = []schemas.Counter{{Name: "lost", Count: to - from + 1}}
+	return e
+}
+
+func (s *Spool) status(activity int32, message string) *schemas.CollectorStatus {
+	now := s.now().UnixNano()
+	return &schemas.CollectorStatus{Envelope: schemas.Envelope{Time: now, ClassUID: streams.StatusClass, ActivityID: activity}, Version: s.c.Identity.Version,
+		Message: message, WindowEnd: now}
+}
+
+// Counts are the spool's totals.
+func (s *Spool) Counts() Counts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.counts
+	for _, l := range s.logs {
+		c.Bytes += l.size()
+	}
+	return c
+}
+
+// Close makes everything safe and closes the spool.
+func (s *Spool) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	var errs []error
+	for i, l := range s.logs {
+		errs = append(errs, l.keepNext(), l.close(), s.keepCursor(i))
+	}
+	return errors.Join(errs...)
+}
