@@ -120,6 +120,12 @@ func (t *Task) activate() {
 		if err != nil {
 			panic(err) // an activation can always be encoded
 		}
+		if m := t.plan.MaxRecordBytes; m > 0 && len(v) > m { // the hash still says which configuration it was
+			a.Content = ""
+			if v, err = t.plan.activation.Append(nil, a); err != nil {
+				panic(err)
+			}
+		}
 		t.produce(schemas.ActivationsTopic.Name, []byte("config/"+h.p.Name), v, []kgo.RecordHeader{h.position(t.origin, -1)})
 	}
 	t.keep()
