@@ -99,6 +99,33 @@ func list[T any](s []T) []T {
 // MarshalJSON writes the alert in the form that is promised to SOC teams, see docs/alerts.md.
 func (a *Alert) MarshalJSON() ([]byte, error) { return json.Marshal(a.json()) }
 
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (a *Alert) UnmarshalJSON(text []byte) error {
+	var x alertJSON
+	if err := json.Unmarshal(text, &x); err != nil {
+		return err
+	}
+	*a = Alert{ID: x.ID, Revision: x.Revision, Title: x.Title, Description: x.Description, Severity: x.Severity, SeverityID: x.SeverityID, Risk: x.Risk,
+		Confidence: x.Confidence, FusedP: x.FusedP, Entity: x.Entity, Process: x.Process.Process, Lineage: x.Lineage, Techniques: x.Techniques, Tactics: x.Tactics,
+		Detectors: x.Detectors, Features: x.Features, Object: x.Object, Inputs: x.Inputs, HeldBack: x.HeldBack, Hostname: x.Hostname,
+		Provenance: Provenance{Tenant: x.Tenant, Host: x.Host, Causes: x.Causes, Coverage: Coverage{Received: x.Coverage.Received, Lost: x.Coverage.Lost,
+			Suppressed: x.Coverage.Suppressed, Late: x.Coverage.Late, Repeats: x.Coverage.Repeats}}}
+	for _, t := range []struct {
+		text string
+		to   *int64
+	}{{x.Time, &a.Provenance.Time}, {x.Coverage.Since, &a.Provenance.Coverage.Since}, {x.Process.CreatedTime, &a.Process.CreatedTime}} {
+		if t.text == "" {
+			continue
+		}
+		at, err := time.Parse(time.RFC3339Nano, t.text)
+		if err != nil {
+			return fmt.Errorf("read alert %s: %w", x.ID, err)
+		}
+		*t.to = at.UnixNano()
+	}
+	return nil
+}
+
 // Canonical is the alert as RFC 8785 JSON without locators: two runs over the same events give the same bytes.
 func (a *Alert) Canonical() ([]byte, error) {
 	x := a.json()

@@ -22,8 +22,8 @@ type process struct {
 	created   int64
 	program   int // that it runs
 	next      int // that it will run: -1 for none
+	starts    int // how many it will still start, of a program that starts others
 	parent    *process
-	children  int
 }
 
 // host is one machine with its process tree.
@@ -54,7 +54,6 @@ func (h *host) spawn(t int64, parent *process, program int) *process {
 	p := &process{uid: schemas.ProcessUID(h.id, h.bootID, h.pid, t), pid: h.pid, created: t, program: program, next: program, parent: parent}
 	if parent != nil {
 		p.ppid, p.program = parent.pid, parent.program
-		parent.children++
 	}
 	return p
 }
@@ -103,6 +102,9 @@ func (h *host) fork(t int64) schemas.Event {
 		}
 		program = up // hubs always run, so this ends
 	}
+	if parent.starts--; parent.starts == 0 { // a hub begins below that
+		h.running[parent.program] = nil
+	}
 	p := h.spawn(t, parent, program)
 	h.live = append(h.live, p)
 	h.forked = append(h.forked, p)
@@ -111,7 +113,8 @@ func (h *host) fork(t int64) schemas.Event {
 	return e
 }
 
-// exec lets a process run its program: the one that was forked first, or, seldom, one that runs something already.
+// exec lets a process run its program: the one that was forked first, or, seldom, one that runs its program already and
+// begins it anew with other arguments.
 func (h *host) exec(t int64) schemas.Event {
 	var p *process
 	if len(h.forked) > 0 {
@@ -119,10 +122,9 @@ func (h *host) exec(t int64) schemas.Event {
 		p.program, p.next = p.next, -1
 	} else {
 		p = h.live[h.g.r.below(len(h.live))]
-		p.program = h.g.words.rank.draw(h.g.r)
 	}
 	if h.g.words.programs[p.program].carrier {
-		h.running[p.program] = p
+		h.running[p.program], p.starts = p, childCount.draw(h.g.r)
 	}
 	return h.started(t, p)
 }

@@ -19,17 +19,18 @@ type program struct {
 
 // The measured shapes; the package comment says where they come from.
 var (
-	argCount   = quantiles{1, 2, 3, 6, 13, 25, 50, 60}
-	argLength  = quantiles{1, 2, 4, 9, 16, 40, 80, 120}
-	childExit  = []float64{966, 26, 8} // exit codes 0, 1, 2
+	argCount   = quantiles{1, 2, 3, 5, 13, 25, 50, 60}
+	argLength  = quantiles{1, 2, 4, 9, 14, 34, 80, 120}
+	childCount = quantiles{1, 1, 1, 2, 2, 4, 9, 20} // of programs that start any, hubs aside
+	childExit  = []float64{966, 26, 8}              // exit codes 0, 1, 2
 	changes    = []float64{348, 348, 299, 5}
 	argvOfEach = 64
 )
 
 const (
 	hubs            = 16  // programs that run all the time and start others
-	carrierEvery    = 7   // of the programs, by rank, one in so many starts others
-	carrierFrom     = 3   // beginning with this rank
+	carrierEvery    = 6   // of the programs, by rank, one in so many starts others
+	carrierFrom     = 4   // beginning with this rank
 	otherParent     = 50  // permille of starts by the second parent
 	freshArgv       = 60  // permille of starts with an argument vector nobody had before
 	zipfOfArgv      = 0.8 // exponent of the usual argument vectors: with freshArgv half of 1,408 command lines are distinct
@@ -98,7 +99,7 @@ func newVocabulary(cfg Config) *vocabulary {
 		p := &v.programs[i]
 		for k := range p.parents {
 			p.parents[k] = cfg.Executables + r.below(hubs)
-			if !p.carrier && len(starters) > 0 && r.chance(600) { // carriers are started by hubs, so that the way up ends
+			if !p.carrier && len(starters) > 0 && r.chance(850) { // carriers are started by hubs, so that the way up ends
 				p.parents[k] = starters[r.below(len(starters))]
 			}
 		}
