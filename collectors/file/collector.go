@@ -57,7 +57,7 @@ func (c *Collector) Collect(ctx context.Context, out streams.Appender) error {
 }
 
 func (c *Collector) recording(ctx context.Context, path string, out streams.Appender) error {
-	r, err := Open(path, c.cfg.Format, WithTenant(c.cfg.Tenant), WithBad(c.cfg.OnBad), WithProgress(c.cfg.OnProgress))
+	r, err := Open(path, c.cfg)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func collector(t testing.TB, cfg Config) *Collector {
 func TestCollect(t *testing.T) {
 	var sums []Summary
 	var bad int
-	c := collector(t, Config{Paths: []string{"testdata/sysmon.jsonl", "testdata/graph"}, OnSummary: func(s Summary) { sums = append(sums, s) }, OnBad: func(*BadLine) { bad++ }})
+	c := collector(t, Config{Paths: []string{"testdata/sysmon.jsonl", "testdata/graph"}, OnSummary: func(s Summary) { sums = append(sums, s) }, OnBad: func(BadLine) { bad++ }})
 	if c.Name() != "file" {
 		t.Errorf("name is %s", c.Name())
 	}

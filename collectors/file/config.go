@@ -11,9 +11,12 @@ import (
 	"github.com/amoskys/amoskys/streams"
 )
 
+// defaultTenant owns the events where nothing else is said.
+const defaultTenant = "default"
+
 // A Config says which recordings are read, and how.
 type Config struct {
-	// Tenant owns the events. Empty: default.
+	// Tenant owns the events; a recording never chooses its tenant. Empty: default.
 	Tenant string `yaml:"tenant"`
 	// Paths of the recordings, read one after the other: files, or folders that hold an event graph.
 	Paths []string `yaml:"paths"`
@@ -25,9 +28,9 @@ type Config struct {
 	// are drawn together as much as the pace makes the reading faster, so that an event happens when it is delivered.
 	Restamp bool `yaml:"restamp"`
 
-	// OnBad is called with each line that cannot be read, OnProgress while reading and OnSummary after each recording, all
-	// from Collect. Nil for none.
-	OnBad      func(*BadLine) `yaml:"-"`
+	// OnBad is called with each line that cannot be read; it is counted and reading goes on. OnProgress is called every 4096
+	// records or so and at the end, OnSummary after each recording. All are called from Next or Collect. Nil for none.
+	OnBad      func(BadLine)  `yaml:"-"`
 	OnProgress func(Progress) `yaml:"-"`
 	OnSummary  func(Summary)  `yaml:"-"`
 }

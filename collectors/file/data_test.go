@@ -71,7 +71,7 @@ func archive(t testing.TB, name string, keep bool, f func(name, path string)) {
 
 // tally reads a recording and counts its events by schema; it checks what must hold of every event.
 func tally(t *testing.T, path string, kinds map[string]int) (Summary, error) {
-	r, err := Open(path, Auto, WithBad(func(b *BadLine) { t.Error(b) }))
+	r, err := Open(path, Config{Format: Auto, OnBad: func(b BadLine) { t.Error(b) }})
 	if err != nil {
 		return Summary{}, err
 	}
@@ -174,7 +174,7 @@ func TestCarbanak(t *testing.T) {
 func TestCarbanakProcesses(t *testing.T) {
 	var dir string
 	archive(t, "edr-graph", true, func(_, path string) { dir = filepath.Dir(path) })
-	events, _ := read(t, dir, EDR)
+	events, _ := read(t, dir, Config{Format: EDR})
 	starts, snapshots, parents := map[string]int{}, 0, 0
 	begun := map[string]bool{}
 	for _, e := range events {

@@ -66,7 +66,7 @@ func TestClocks(t *testing.T) {
 		{"Sysmon without other times", "2024-01-01T12:00:01Z", []string{sysmon + `a","UtcTime":"2024-01-01 12:00:01.000"}`}},
 		{"Sysmon without its own time", "2024-01-01T05:00:00Z", []string{sysmon + `a","TimeCreated":"2024-01-01T05:00:00Z"}`}},
 	} {
-		events, _ := read(t, write(t, "clock.json", []byte(strings.Join(tc.lines, "\n"))), Sysmon)
+		events, _ := read(t, write(t, "clock.json", []byte(strings.Join(tc.lines, "\n"))), Config{Format: Sysmon})
 		i := 0
 		if strings.HasPrefix(tc.what, "12-hour") {
 			i = 2
@@ -160,7 +160,7 @@ func TestGraphWithoutIDs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	events, sum := read(t, dir, EDR)
+	events, sum := read(t, dir, Config{Format: EDR})
 	var got []string
 	for _, e := range events {
 		env := e.Env()
@@ -238,7 +238,7 @@ func FuzzTime(f *testing.F) {
 
 // fuzzFile reads a file as a recording and checks the promises that hold for every input.
 func fuzzFile(t *testing.T, path, format string) {
-	r, err := Open(path, format)
+	r, err := Open(path, Config{Format: format})
 	if err != nil {
 		return
 	}

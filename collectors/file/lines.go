@@ -25,12 +25,12 @@ type BadLine struct {
 }
 
 // Error names file, line, byte and cause.
-func (b *BadLine) Error() string {
+func (b BadLine) Error() string {
 	return fmt.Sprintf("read %s: line %d (byte %d): %v", b.File, b.Line, b.Offset, b.Err)
 }
 
 // Unwrap returns the cause.
-func (b *BadLine) Unwrap() error { return b.Err }
+func (b BadLine) Unwrap() error { return b.Err }
 
 // lines cuts a stream into lines and knows where each begins.
 type lines struct {

@@ -16,21 +16,7 @@ const (
 	stream = "p0"
 	// version of the mappings, in the status events: it changes when the same recording gives other events.
 	version = "1"
-	// defaultTenant owns the events where nothing else is said.
-	defaultTenant = "default"
 )
-
-// An Option sets how a recording is read.
-type Option func(*Reader)
-
-// WithTenant sets the tenant that owns the events; "default" without it. A recording never chooses its tenant.
-func WithTenant(tenant string) Option { return func(r *Reader) { r.tenant = tenant } }
-
-// WithBad sets what is called, from Next, with each line that cannot be read. The line is counted and reading goes on.
-func WithBad(f func(*BadLine)) Option { return func(r *Reader) { r.onBad = f } }
-
-// WithProgress sets what is called, from Next, every 4096 records or so and at the end.
-func WithProgress(f func(Progress)) Option { return func(r *Reader) { r.onProgress = f } }
 
 // A Progress is how far the reading of a recording has come.
 type Progress struct {
@@ -42,18 +28,16 @@ type Progress struct {
 
 // A Reader gives the events of one recording. It is used by one goroutine.
 type Reader struct {
-	dec        decoder
-	tenant     string
-	boot       string
-	hosts      map[string]*host
-	order      []*host // as they appeared
-	nowhere    host    // what belongs to no host
-	ending     []schemas.Event
-	ended      bool
-	calls      int64
-	sum        Summary
-	onBad      func(*BadLine)
-	onProgress func(Progress)
+	cfg     Config
+	dec     decoder
+	boot    string
+	hosts   map[string]*host
+	order   []*host // as they appeared
+	nowhere host    // what belongs to no host
+	ending  []schemas.Event
+	ended   bool
+	calls   int64
+	sum     Summary
 }
 
 // decoder reads records. next returns an event, nil for a record that gives none, a *BadLine for one that cannot be read
@@ -70,17 +54,16 @@ type decoder interface {
 // what belongs to no host.
 type skipFunc func(env *schemas.Envelope, s skip)
 
-// Open opens a recording in one of the Formats. It reads the recording once, to find its identity and what the mapping
-// must know beforehand. An error names the file.
-func Open(path, format string, opts ...Option) (*Reader, error) {
-	r := &Reader{tenant: defaultTenant, hosts: map[string]*host{}}
-	for _, o := range opts {
-		o(r)
-	}
-	f, path, err := resolve(path, format)
+// Open opens one recording. Of cfg it takes the tenant, the format, and what is to be called with broken lines and
+// progress. It reads the recording once, to find its identity and what the mapping must know beforehand. An error names the
+// file.
+func Open(path string, cfg Config) (*Reader, error) {
+	cfg.defaults()
+	f, path, err := resolve(path, cfg.Format)
 	if err != nil {
 		return nil, err
 	}
+	r := &Reader{cfg: cfg, hosts: map[string]*host{}}
 	dec, d, err := f.open(path, r.skip)
 	if err != nil {
 		return nil, err
@@ -102,8 +85,8 @@ func (r *Reader) Next() (schemas.Event, error) {
 			r.identify(e)
 		case errors.As(err, &bad):
 			r.sum.Bad++
-			if r.onBad != nil {
-				r.onBad(bad)
+			if r.cfg.OnBad != nil {
+				r.cfg.OnBad(*bad)
 			}
 		case err == io.EOF:
 			r.end()
@@ -131,7 +114,7 @@ func (r *Reader) Next() (schemas.Event, error) {
 func (r *Reader) identify(e schemas.Event) {
 	env := e.Env()
 	h := r.host(env)
-	env.Tenant = r.tenant
+	env.Tenant = r.cfg.Tenant
 	if env.Boot == "" || env.Collector == "" || env.Stream == "" || env.Sequence == 0 {
 		h.sequence++
 		env.Boot, env.Collector, env.Stream, env.Sequence = r.boot, name, stream, h.sequence
@@ -176,16 +159,16 @@ func (r *Reader) end() {
 		}
 		e := h.status(&r.sum, bad)
 		h.sequence++
-		e.Envelope.Tenant, e.Envelope.Boot, e.Envelope.Collector, e.Envelope.Stream, e.Envelope.Sequence = r.tenant, r.boot, name, stream, h.sequence
+		e.Envelope.Tenant, e.Envelope.Boot, e.Envelope.Collector, e.Envelope.Stream, e.Envelope.Sequence = r.cfg.Tenant, r.boot, name, stream, h.sequence
 		r.ending = append(r.ending, e)
 	}
 	r.report()
 }
 
 func (r *Reader) report() {
-	if r.onProgress != nil {
+	if r.cfg.OnProgress != nil {
 		done, total := r.dec.progress()
-		r.onProgress(Progress{r.sum.File, done, total, r.sum.Events})
+		r.cfg.OnProgress(Progress{r.sum.File, done, total, r.sum.Events})
 	}
 }
 

@@ -55,9 +55,9 @@ func TestCompressedIsTheSameRecording(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, _ := read(t, "testdata/sysmon.jsonl", Auto)
+	want, _ := read(t, "testdata/sysmon.jsonl", Config{})
 	for name, content := range map[string][]byte{"a.gz": gz(t, plain), "a.zst": enc.EncodeAll(plain, nil), "without-ending": gz(t, plain)} {
-		got, _ := read(t, write(t, name, content), Auto)
+		got, _ := read(t, write(t, name, content), Config{})
 		if len(got) != len(want) {
 			t.Fatalf("%s: %d events, want %d", name, len(got), len(want))
 		}
@@ -76,15 +76,15 @@ func TestCompressedGraph(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want, ws := read(t, "testdata/graph/edges.csv", Auto) // a file of the folder names the folder
-	got, gs := read(t, dir, EDR)
+	want, ws := read(t, "testdata/graph/edges.csv", Config{}) // a file of the folder names the folder
+	got, gs := read(t, dir, Config{Format: EDR})
 	if len(got) != len(want) || gs.SHA256 != ws.SHA256 || got[0].Env().EventID() != want[0].Env().EventID() {
 		t.Errorf("got %d events of %s, first %s; want %d of %s, %s", len(got), gs.SHA256, got[0].Env().EventID(), len(want), ws.SHA256, want[0].Env().EventID())
 	}
 }
 
 func TestIdentity(t *testing.T) {
-	events, sum := read(t, "testdata/sysmon.jsonl", Auto, WithTenant("acme"))
+	events, sum := read(t, "testdata/sysmon.jsonl", Config{Tenant: "acme"})
 	boot := "rec-" + sum.SHA256[:12]
 	for i, e := range events {
 		want := fmt.Sprintf("acme/ws-linden.acme.test/%s/file/p0/%d", boot, i+1)
@@ -95,7 +95,7 @@ func TestIdentity(t *testing.T) {
 }
 
 func TestTenantOfTheRecordingIsNotTaken(t *testing.T) {
-	events, _ := read(t, "testdata/own.jsonl", Auto, WithTenant("acme"))
+	events, _ := read(t, "testdata/own.jsonl", Config{Tenant: "acme"})
 	for _, e := range events {
 		if e.Env().Tenant != "acme" {
 			t.Errorf("%s belongs to %s, want acme", e.Env().EventID(), e.Env().Tenant)
@@ -107,8 +107,8 @@ func TestBrokenLines(t *testing.T) {
 	content := strings.Join([]string{goodLine, `{"type":"FileActivity","envelope":{"ho`, "", goodLine, `[1]`, `{"a":1}`, `{"type":"Nonsense"}`,
 		`{"type":"FileActivity","envelope":{"time":5}}`, `{"type":"FileActivity","envelope":{"host":"h"}}`, `{"type":"FileActivity","path":7}`, goodLine + " x"}, "\n")
 	path := write(t, "broken.jsonl", []byte(content))
-	var bad []*BadLine
-	events, sum := read(t, path, Auto, WithBad(func(b *BadLine) { bad = append(bad, b) }))
+	var bad []BadLine
+	events, sum := read(t, path, Config{Format: Auto, OnBad: func(b BadLine) { bad = append(bad, b) }})
 	if len(events) != 3 || sum.Events != 2 || sum.Bad != 8 || sum.Lines != 10 {
 		t.Errorf("%d events, summary %+v; want 2 events and a status, 8 bad of 10 lines", len(events), sum)
 	}
@@ -166,7 +166,7 @@ func TestHugeLineIsPassedOver(t *testing.T) {
 	}
 	for _, format := range []string{Amoskys, Auto} {
 		var bad []string
-		events, _ := read(t, path, format, WithBad(func(b *BadLine) { bad = append(bad, b.Error()) }))
+		events, _ := read(t, path, Config{Format: format, OnBad: func(b BadLine) { bad = append(bad, b.Error()) }})
 		if len(events) != 3 || len(bad) != 1 || !strings.Contains(bad[0], fmt.Sprintf("line 2 (byte %d): line has %d bytes", len(goodLine)+1, size+1)) {
 			t.Errorf("%s: %d events, bad %q", format, len(events), bad)
 		}
@@ -177,7 +177,7 @@ func TestHugeLineIsPassedOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, sum := read(t, write(t, "w.json", bytes.Join([][]byte{w, b[len(goodLine)+1 : len(goodLine)+size+2], w}, nil)), Sysmon)
+	_, sum := read(t, write(t, "w.json", bytes.Join([][]byte{w, b[len(goodLine)+1 : len(goodLine)+size+2], w}, nil)), Config{Format: Sysmon})
 	if sum.Lines != 3 || sum.Bad != 1 {
 		t.Errorf("summary %+v, want 3 lines with 1 bad", sum)
 	}
@@ -221,7 +221,7 @@ func TestUnreadable(t *testing.T) {
 		{"columns of edges", graph(nodesHeader, "ts_us,src,dst\n"), EDR, `header "ts_us,src,dst" has no column type, actor_process_node`},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
-			r, err := Open(tc.path, tc.format)
+			r, err := Open(tc.path, Config{Format: tc.format})
 			if err == nil {
 				r.Close()
 				t.Fatal("opened")
@@ -235,7 +235,7 @@ func TestUnreadable(t *testing.T) {
 
 func TestOnlyWhatWasHashedIsRead(t *testing.T) {
 	path := write(t, "growing.jsonl", []byte(goodLine+"\n"))
-	r, err := Open(path, Auto)
+	r, err := Open(path, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +262,7 @@ func TestOnlyWhatWasHashedIsRead(t *testing.T) {
 func TestProgress(t *testing.T) {
 	path := write(t, "many.jsonl", bytes.Repeat([]byte(goodLine+"\n"), 10_000))
 	var seen []Progress
-	_, sum := read(t, path, Auto, WithProgress(func(p Progress) { seen = append(seen, p) }))
+	_, sum := read(t, path, Config{OnProgress: func(p Progress) { seen = append(seen, p) }})
 	if len(seen) != 3 || sum.Events != 10_000 {
 		t.Fatalf("%d reports, %d events", len(seen), sum.Events)
 	}
@@ -284,7 +284,7 @@ func TestReadErrorEndsTheReading(t *testing.T) {
 		fmt.Fprintf(&content, `{"type":"FileActivity","envelope":{"host":"h","time":1},"path":"/%x%x%x%x"}`+"\n", r.Uint64(), r.Uint64(), r.Uint64(), r.Uint64())
 	}
 	path := write(t, "a.gz", gz(t, content.Bytes()))
-	r, err := Open(path, Auto)
+	r, err := Open(path, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,4 +299,56 @@ func TestReadErrorEndsTheReading(t *testing.T) {
 	if n < 1000 || !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), "read recording "+path) {
 		t.Errorf("after %d events: %v", n, err)
 	}
+}
+
+func TestRecordsOverSeveralLines(t *testing.T) {
+	whole := string(sample(t, "xml.json"))
+	cutOff := whole + "\n" + whole[:len(whole)/3]
+	var bad []string
+	events, sum := read(t, write(t, "pretty.json", []byte(cutOff)), Config{OnBad: func(b BadLine) { bad = append(bad, b.Error()) }})
+	if len(events) != 3 || sum.Lines != 3 || len(bad) != 1 {
+		t.Fatalf("%d events of %d records, bad %q; want 2 and a status of 3, 1 bad", len(events), sum.Lines, bad)
+	}
+	if want := fmt.Sprintf("line %d (byte %d): JSON ends", strings.Count(whole, "\n")+2, len(whole)+1); !strings.Contains(bad[0], want) {
+		t.Errorf("got %q, want %s", bad[0], want)
+	}
+	huge := "{\n\"EventID\": 1,\n" + strings.Repeat("\"Message\": \"x\",\n", maxLine/14) + "\"Hostname\": \"h\"\n}\n" + whole
+	bad = nil
+	if events, _ := read(t, write(t, "huge.json", []byte(huge)), Config{Format: Sysmon, OnBad: func(b BadLine) { bad = append(bad, b.Error()) }}); len(events) != 3 ||
+		len(bad) != 1 || !strings.Contains(bad[0], "line 1 (byte 0): line has ") {
+		t.Errorf("%d events, bad %.200q; want 2 and a status, and 1 bad", len(events), bad)
+	}
+}
+
+// BenchmarkSysmon and BenchmarkGraph read the samples over and over; a record of theirs is shorter than a real one.
+func BenchmarkSysmon(b *testing.B) {
+	lines := bytes.Split(bytes.TrimSpace(bytes.TrimPrefix(sample(b, "sysmon.jsonl"), bom)), []byte("\r\n"))
+	d := windows{skip: func(*schemas.Envelope, skip) {}}
+	var n int64
+	for i := 0; b.Loop(); i++ {
+		l := lines[i%len(lines)]
+		n += int64(len(l))
+		if _, err := d.decode(l); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.SetBytes(n / int64(b.N))
+	b.ReportAllocs()
+}
+
+func BenchmarkGraph(b *testing.B) {
+	dir := b.TempDir()
+	edges := sample(b, "graph/edges.csv")
+	_, rows, _ := bytes.Cut(edges, []byte("\n"))
+	for f, c := range map[string][]byte{nodesFile: sample(b, "graph/nodes.csv"), edgesFile: append(edges, bytes.Repeat(rows, 2000)...)} {
+		if err := os.WriteFile(filepath.Join(dir, f), c, 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var n int64
+	for b.Loop() {
+		_, s := read(b, dir, Config{})
+		n += s.Lines
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "edges/s")
 }

@@ -287,3 +287,39 @@ func (s *Spool) Close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// StartEvents are the events that a collector begins with: that it starts, and what it can and cannot see.
+func (s *Spool) StartEvents(cs []streams.Capability) []schemas.Event {
+	out := []schemas.Event{s.StatusEvent(streams.StatusStart, "started")}
+	for _, c := range cs {
+		e := s.status(streams.StatusCapability, c.Reason)
+		e.Capability, e.Variant = c.Name, c.Variant
+		out = append(out, e)
+	}
+	return out
+}
+
+// StatusEvent is a word of the collector about itself, with its counts.
+func (s *Spool) StatusEvent(activity int32, message string) schemas.Event {
+	c := s.Counts()
+	e := s.status(activity, message)
+	e.Counters = []schemas.Counter{{Name: "appended", Count: c.Appended}, {Name: "damaged", Count: c.Damaged}, {Name: "dropped", Count: c.Dropped},
+		{Name: "shipped", Count: c.Shipped}, {Name: "spool_bytes", Count: c.Bytes}}
+	return e
+}
+
+// Drain waits until everything spooled is shipped, at most so long.
+func (s *Spool) Drain(most time.Duration) {
+	for until := s.now().Add(most); s.now().Before(until); {
+		s.mu.Lock()
+		done := true
+		for p, l := range s.logs {
+			done = done && s.cursor[p] >= l.next
+		}
+		s.mu.Unlock()
+		if done {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}

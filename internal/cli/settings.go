@@ -3,7 +3,6 @@ package cli
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -148,33 +147,23 @@ func (c *Config) validate(sources map[string]string) (ps config.Problems) {
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		bad("log.format", c.Log.Format, "text or json")
 	}
-	for prefix, v := range map[string]interface{ Validate() error }{"kafka": c.Kafka, "collectors": c.Collectors, "processors": c.Processors, "sinks": c.Sinks} {
-		if prefix == "kafka" && len(c.Kafka.Brokers) == 0 {
-			continue // the embedded broker
-		}
-		ps = append(ps, problemsOf(prefix, v.Validate(), sources)...)
+	if len(c.Kafka.Brokers) > 0 { // else the embedded broker
+		ps = append(ps, problemsOf("", c.Kafka.Validate(), sources)...)
 	}
+	ps = append(ps, problemsOf("collectors", c.Collectors.Validate(), sources)...)
+	ps = append(ps, problemsOf("processors", c.Processors.Validate(), sources)...)
+	ps = append(ps, problemsOf("sinks", c.Sinks.Validate(), sources)...)
 	slices.SortFunc(ps, func(a, b config.Problem) int { return strings.Compare(a.Key, b.Key) })
 	return ps
 }
 
-// problemsOf turns the joined setting errors of a part into problems under its prefix.
+// problemsOf turns the setting errors of a part into problems under its key.
 func problemsOf(prefix string, err error, sources map[string]string) (ps config.Problems) {
-	if err == nil {
-		return nil
+	for _, e := range streams.SettingErrors(err) {
+		key := strings.Trim(prefix+"."+e.Key, ".")
+		ps = append(ps, config.Problem{Key: key, Value: e.Value, Accepted: e.Want, Source: sources[key]})
 	}
-	if j, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, e := range j.Unwrap() {
-			ps = append(ps, problemsOf(prefix, e, sources)...)
-		}
-		return ps
-	}
-	var se *streams.SettingError
-	if errors.As(err, &se) {
-		key := prefix + "." + se.Key
-		return config.Problems{{Key: key, Value: se.Value, Accepted: se.Accepted, Source: sources[key]}}
-	}
-	return config.Problems{{Key: prefix, Value: err.Error(), Accepted: "a usable setting"}}
+	return ps
 }
 
 // hash identifies the effective configuration, without secrets: it is in every audit record.

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/amoskys/amoskys/collectors"
 	"github.com/amoskys/amoskys/processors"
 	"github.com/amoskys/amoskys/schemas"
 	"github.com/amoskys/amoskys/streams"
@@ -89,7 +88,7 @@ func (c *command) runUp(ctx context.Context, o upOptions) (err error) {
 		g.run("broker", func(ctx context.Context) error { c.trim(ctx, p.broker, app); return nil })
 		g.run("broker", func(ctx context.Context) error { return brokerFailure(ctx, p) })
 	}
-	cs, err := c.startCollectors(sources, p, ops, collectors.Suite(c.cfg.Collectors))
+	cs, err := c.startCollectors(sources, p, ops, enabledCollectors(c.cfg.Collectors))
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func TestSameSeedSameEvents(t *testing.T) {
 		t.Error("another seed gives the same events")
 	}
 	// Figures of benchmarks can be compared only as long as the events stay the same, on every machine.
-	if want := "?"; a != want {
+	if want := "771fce16a0ef690c6be19e765e4f6dd135d132e12235df8321b4c8309e3df318"; a != want {
 		t.Errorf("the events have changed: digest %s, want %s", a, want)
 	}
 }
@@ -155,8 +155,8 @@ func between[T int | float64](t *testing.T, what string, got, low, high T) {
 }
 
 func TestShapes(t *testing.T) {
-	const n = 400_000
-	s := collect(t, Config{Seed: 3}, n)
+	const n = 200_000
+	s := collect(t, Config{Seed: 1}, n)
 	for k, want := range map[string]float64{"ProcessExec": 29, "ProcessFork": 28, "ProcessExit": 28, "FileActivity": 10, "NetworkActivity": 5} {
 		between(t, "share of "+k, 100*float64(s.kinds[k])/n, want-1, want+1)
 	}
@@ -166,7 +166,7 @@ func TestShapes(t *testing.T) {
 			childless++
 		}
 	}
-	between(t, "share of processes without children", float64(childless)/float64(len(s.forked)), 0.75, 0.95)
+	between(t, "share of processes without children", float64(childless)/float64(len(s.forked)), 0.75, 0.92)
 	var most int
 	for _, c := range s.children {
 		most = max(most, c)

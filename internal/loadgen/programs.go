@@ -29,8 +29,8 @@ var (
 
 const (
 	hubs            = 16  // programs that run all the time and start others
-	carrierEvery    = 6   // of the programs, by rank, one in so many starts others
-	carrierFrom     = 4   // beginning with this rank
+	carrierEvery    = 7   // of the programs, by rank, one in so many starts others
+	carrierFrom     = 3   // beginning with this rank
 	otherParent     = 50  // permille of starts by the second parent
 	freshArgv       = 60  // permille of starts with an argument vector nobody had before
 	zipfOfArgv      = 0.8 // exponent of the usual argument vectors: with freshArgv half of 1,408 command lines are distinct
@@ -99,7 +99,7 @@ func newVocabulary(cfg Config) *vocabulary {
 		p := &v.programs[i]
 		for k := range p.parents {
 			p.parents[k] = cfg.Executables + r.below(hubs)
-			if !p.carrier && len(starters) > 0 && r.chance(850) { // carriers are started by hubs, so that the way up ends
+			if !p.carrier && len(starters) > 0 && r.chance(800) { // carriers are started by hubs, so that the way up ends
 				p.parents[k] = starters[r.below(len(starters))]
 			}
 		}
