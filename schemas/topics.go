@@ -19,6 +19,7 @@ const (
 	Memory              // never on a broker: handed over between processors of one stage
 )
 
+// String is the kind in a word.
 func (k Kind) String() string { return [...]string{"ingest", "chain", "table", "journal", "memory"}[k] }
 
 // A Topic declares one topic. All topics are in the variables below and nowhere else.

@@ -25,6 +25,7 @@ type Problem struct {
 	Remedy  string // what to do about it
 }
 
+// String is the problem on one line, with its remedy.
 func (p Problem) String() string {
 	return fmt.Sprintf("topic %s: %s is %s, want %s: %s", p.Topic, p.Setting, p.Have, p.Want, p.Remedy)
 }

@@ -311,7 +311,7 @@ const (
 // again looks at the stage's topics anew before the next session: settings may have changed, and a changed partition count
 // is final. It waits for brokers that are away.
 func (e *engine) again(ctx context.Context, s *stageRun) (*shape, error) {
-	for {
+	for wait := minBackoff; ; wait = min(2*wait, maxBackoff) {
 		sh, err := e.look(ctx, s)
 		switch {
 		case err == nil:
@@ -321,8 +321,8 @@ func (e *engine) again(ctx context.Context, s *stageRun) (*shape, error) {
 		case fatal(err):
 			return nil, err
 		}
-		e.log.Warn("topics cannot be looked at", "stage", s.plan.Stage(), "err", err)
-		pause(ctx, maxBackoff)
+		e.log.Warn("topics cannot be looked at", "stage", s.plan.Stage(), "err", err, "next_in", wait)
+		pause(ctx, wait)
 	}
 }
 

@@ -102,6 +102,7 @@ type SettingError struct {
 	Want  string // what is accepted
 }
 
+// Error names key, value and what is accepted.
 func (e *SettingError) Error() string {
 	return fmt.Sprintf("%s: %q is not accepted: want %s", e.Key, e.Value, e.Want)
 }

@@ -56,7 +56,7 @@ func sysmonStart(x *winEvent) schemas.Event {
 	e.Parent = schemas.Process{PID: ppid, Path: x.str("ParentImage"), CmdLine: x.str("ParentCommandLine"), UserName: x.str("ParentUser")}
 	x.host.byGUID(x.raw("ParentProcessGuid"), ppid).fill(&e.Parent)
 	if p := x.host.byGUID(x.raw("ProcessGuid"), pid); p != nil {
-		p.created, p.started = x.time, true
+		p.created = x.time
 		p.fill(&e.Process)
 	}
 	e.Process.Name, e.Parent.Name = base(e.Process.Path), base(e.Parent.Path)

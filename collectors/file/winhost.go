@@ -23,7 +23,6 @@ type winProcess struct {
 	uid     string
 	created int64 // nanoseconds; of a process that was not seen starting, what its GUID says: whole seconds
 	path    string
-	started bool // its start was seen
 }
 
 func newWinHost(name, boot string) *winHost {
@@ -72,7 +71,7 @@ func (h *winHost) byPID(pid int64, path string) *winProcess {
 
 // start is a process whose start is reported by its pid alone.
 func (h *winHost) start(pid, created int64, path string) *winProcess {
-	p := &winProcess{uid: schemas.ProcessUID(h.name, h.boot, pid, created), created: created, path: path, started: true}
+	p := &winProcess{uid: schemas.ProcessUID(h.name, h.boot, pid, created), created: created, path: path}
 	h.remember(pid, p)
 	return p
 }
