@@ -214,7 +214,9 @@ func TestSerde(t *testing.T) {
 // down is a registry that does not answer.
 type down struct{ schemas.LocalRegistry }
 
-func (d *down) Schema(context.Context, int32) (string, error) { return "", errors.New("connection refused") }
+func (d *down) Schema(context.Context, int32) (string, error) {
+	return "", errors.New("connection refused")
+}
 
 func TestRegistryDownIsNotFinal(t *testing.T) {
 	s, err := schemas.NewSerde(t.Context(), &down{})

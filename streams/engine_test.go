@@ -179,12 +179,11 @@ func TestCrashesChangeNothing(t *testing.T) {
 }
 
 func TestRefusedRecordReachesTheOthers(t *testing.T) {
-	d := streamstest.New(t, fused...)
 	picky := *minute
 	picky.New = func(b *streams.Builder) streams.Handler {
 		return streams.HandlerFunc(func(*streams.Context, *streams.Record) error { return errors.New("no") })
 	}
-	d = streamstest.New(t, streams.Stage{Name: "fused", Processors: []*streams.Processor{counter, &picky, both}})
+	d := streamstest.New(t, streams.Stage{Name: "fused", Processors: []*streams.Processor{counter, &picky, both}})
 	d.Ingest(exec("h", "a", t0), t0)
 	if n := len(d.Out(schemas.ScoresTopic)); n != 1 {
 		t.Errorf("got %d scores, want 1: the refused record must reach the other processor", n)

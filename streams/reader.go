@@ -192,3 +192,16 @@ func EndOffsets(ctx context.Context, k Kafka, topic string) (map[int32]int64, er
 	ends.Each(func(o kadm.ListedOffset) { out[o.Partition] = o.Offset })
 	return out, nil
 }
+
+// Ping says whether brokers answer.
+func Ping(ctx context.Context, k Kafka) error {
+	adm, err := openAdmin(ctx, k)
+	if err != nil {
+		return err
+	}
+	defer adm.Close()
+	if _, err := adm.BrokerMetadata(ctx); err != nil {
+		return fmt.Errorf("ask brokers %v: %w", k.Brokers, err)
+	}
+	return nil
+}

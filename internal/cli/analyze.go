@@ -33,6 +33,7 @@ whatever the number of workers and the grouping of processors.`,
 			if err := c.load(); err != nil {
 				return err
 			}
+			c.quiet()
 			if workers > 0 {
 				c.cfg.Engine.Workers = workers
 			}

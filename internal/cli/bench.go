@@ -82,6 +82,7 @@ var copier = &streams.Processor{
 
 // runBench preloads the log, measures the raw copy as the limit, drains the log through the chain, and measures latency.
 func (c *command) runBench(ctx context.Context, name string, suite []*streams.Processor, o benchOptions) (err error) {
+	c.quiet()
 	stages, err := stagesOf(suite, "fused")
 	if err != nil {
 		return err

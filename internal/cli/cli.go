@@ -179,6 +179,14 @@ func (c *command) load() error {
 	return nil
 }
 
+// quiet is for commands that talk to a person: they log warnings and errors, unless another level was asked for.
+func (c *command) quiet() {
+	if c.sources["log.level"] == "" {
+		c.cfg.Log.Level = "warn"
+		c.log = c.logger(c.Err)
+	}
+}
+
 func (c *command) logger(w io.Writer) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.cfg.Log.Level)) // validated

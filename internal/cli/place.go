@@ -43,6 +43,11 @@ func (c *command) open(ctx context.Context, ops *opsServer, dir string, topics .
 		p.closers = append(p.closers, p.broker.Close)
 		p.kafka.Brokers = p.broker.Brokers()
 	}
+	ops.check("brokers", func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+		defer cancel()
+		return streams.Ping(ctx, p.kafka)
+	})
 	if err := c.ensure(ctx, p, topics); err != nil {
 		return p, err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -55,9 +56,10 @@ func (s *opsServer) gatherers() prometheus.Gatherers {
 // problems runs the readiness checks.
 func (s *opsServer) problems() map[string]string {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	checks := maps.Clone(s.checks)
+	s.mu.Unlock()
 	out := map[string]string{}
-	for name, f := range s.checks {
+	for name, f := range checks {
 		if err := f(); err != nil {
 			out[name] = err.Error()
 		}

@@ -38,6 +38,7 @@ func (c *command) runUp(ctx context.Context, o upOptions) (err error) {
 	if err := c.load(); err != nil {
 		return err
 	}
+	c.quiet()
 	suite := processors.Suite(c.cfg.Processors)
 	stages, err := stagesOf(suite, "fused")
 	if err != nil {

@@ -70,7 +70,7 @@ func Card(a *schemas.Alert, colour bool) string {
 		if what == "" {
 			what = p.Path
 		}
-		line("process", fmt.Sprintf("%d %s", p.PID, what))
+		line("process", fmt.Sprintf("%d %s", p.PID, short(what)))
 		line("executable", p.Path)
 		line("user", p.UserName)
 	}
@@ -105,6 +105,16 @@ func chain(a *schemas.Alert) string {
 		names = append(names, a.Process.Name)
 	}
 	return strings.Join(names, " → ")
+}
+
+// cardText is how much of a long text a card shows, characters; the alert itself holds all of it.
+const cardText = 200
+
+func short(s string) string {
+	if r := []rune(s); len(r) > cardText {
+		return string(r[:cardText]) + "…"
+	}
+	return s
 }
 
 // plain makes control characters visible: a command line must not write to the analyst's terminal.

@@ -56,7 +56,7 @@ func FuzzTemplate(f *testing.F) {
 		if got := Template(p); len(got) > maxTemplate {
 			t.Errorf("template of %q has %d bytes", p, len(got))
 		}
-		Base(p)
+		_ = Base(p)
 		if System(p) && WorldWritable(p) {
 			t.Errorf("%q is both", p)
 		}
