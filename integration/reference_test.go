@@ -120,6 +120,12 @@ func decodeAlerts(t testing.TB, rs []*kgo.Record, serde *schemas.Serde) (out []*
 // equal, whatever happened to it.
 func reference(t testing.TB, opts []kgo.Opt, suite []*streams.Processor, serde *schemas.Serde) []*schemas.Alert {
 	t.Helper()
+	return referenceBefore(t, opts, suite, serde, nil)
+}
+
+// referenceBefore is the reference over the part of the log before some offsets, by partition; nil for all of it.
+func referenceBefore(t testing.TB, opts []kgo.Opt, suite []*streams.Processor, serde *schemas.Serde, limit map[int32]int64) []*schemas.Alert {
+	t.Helper()
 	plan, err := streams.NewPlan(t.Context(), "reference", streams.Stage{Name: "reference", Processors: suite}, suite, serde)
 	if err != nil {
 		t.Fatal(err)
@@ -128,6 +134,9 @@ func reference(t testing.TB, opts []kgo.Opt, suite []*streams.Processor, serde *
 	for p, rs := range readAll(t, opts, schemas.EndpointTopic.Name, true) {
 		task := streams.NewTask(plan, p)
 		for _, r := range rs {
+			if limit != nil && r.Offset >= limit[p] {
+				break
+			}
 			if err := task.Offer(t.Context(), r); err != nil {
 				t.Fatal(err)
 			}

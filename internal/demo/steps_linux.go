@@ -16,13 +16,13 @@ import (
 // Steps are the steps that this platform has.
 func Steps() []Step {
 	return []Step{
-		{Name: "memory-only program", Expects: "signature.memfd_exec",
+		{Name: "memory-only program", Expects: "signature.memfd_execution",
 			Does: "copies the system's sleep into an anonymous memory file (memfd_create) and runs it from there", run: memfd},
-		{Name: "deleted program", Expects: "signature.deleted_exec",
+		{Name: "deleted program", Expects: "signature.deleted_executable",
 			Does: "copies the system's sleep into a temporary folder, unlinks the copy, and runs it through its open file", run: deleted},
-		{Name: "shell under a server", Expects: "signature.shell_under_server",
+		{Name: "shell under a server", Expects: "signature.server_shell",
 			Does: "copies the system's shell under the name nginx, which then starts an ordinary shell that sleeps", run: serverShell},
-		{Name: "program in a world-writable folder that talks to the network", Expects: "signature.world_writable_net",
+		{Name: "program in a world-writable folder that talks to the network", Expects: "signature.world_writable_network",
 			Does: "copies this program into a temporary folder, where it opens a UDP socket towards 198.51.100.1 (a documentation address) and sends nothing", run: talker},
 	}
 }
