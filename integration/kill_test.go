@@ -276,4 +276,3 @@ func (v *view) counts(t testing.TB) (sum streams.Counts) {
 	}
 	return sum
 }
-

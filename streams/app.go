@@ -196,7 +196,7 @@ func (a *App) Run(ctx context.Context) error {
 		return err
 	}
 	defer unregister()
-	switch err := e.check(ctx); {
+	switch err := e.checkPatiently(ctx); {
 	case ctx.Err() != nil:
 		return nil
 	case err != nil:
@@ -225,6 +225,22 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	workers.Wait()
 	return final
+}
+
+// startPatience is for how long Run waits for what time may mend before it begins: brokers and roles start in any order.
+const startPatience = 30 * time.Second
+
+func (e *engine) checkPatiently(ctx context.Context) error {
+	for until := time.Now().Add(startPatience); ; {
+		err := e.check(ctx)
+		if err == nil || fatal(err) || time.Now().After(until) {
+			return err
+		}
+		e.log.Warn("not ready to start", "err", err)
+		if !pause(ctx, time.Second) {
+			return ctx.Err()
+		}
+	}
 }
 
 // Barrier waits until no worker of the App has a transaction open, calls f, and lets them go on. It returns the error of

@@ -37,7 +37,7 @@ whatever the number of workers and the grouping of processors.`,
 			if workers > 0 {
 				c.cfg.Engine.Workers = workers
 			}
-			c.cfg.Kafka.Brokers = nil
+			c.cfg.Kafka, c.cfg.Registry.URL = streams.Kafka{}, "" // nothing outside is touched
 			a := &analysis{c: c, files: args, format: format, grouping: grouping}
 			return a.run(cmd.Context())
 		},

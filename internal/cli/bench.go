@@ -44,7 +44,6 @@ type benchOptions struct {
 }
 
 func (c *command) bench() *cobra.Command {
-	cmd := &cobra.Command{Use: "bench", Short: "Measure this machine", Args: exactly(cobra.NoArgs)}
 	o := benchOptions{}
 	sub := func(use, short string, suite func() []*streams.Processor) *cobra.Command {
 		x := &cobra.Command{Use: use, Short: short, Args: exactly(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error {
@@ -60,10 +59,9 @@ func (c *command) bench() *cobra.Command {
 		x.Flags().DurationVar(&o.paced, "paced", 15*time.Second, "how long latency is measured; 0 not at all")
 		return x
 	}
-	cmd.AddCommand(
+	return parent("bench", "Measure this machine",
 		sub("chain", "The whole chain: drain a preloaded log of process events, then latency at a fixed rate", func() []*streams.Processor { return processors.Suite(c.cfg.Processors) }),
 		sub("engine", "The engine alone: a copy of every event through one stateless processor", func() []*streams.Processor { return []*streams.Processor{copier} }))
-	return cmd
 }
 
 // copier writes each event on as it came: what the engine and the broker cost by themselves, and the limit for a chain.

@@ -101,6 +101,7 @@ what holds and where it comes from.`,
 	c.keyFlag(root, "registry.url", "registry-url", "URL of a Confluent-compatible schema registry; without it the embedded one over the _schemas topic")
 	c.keyFlag(root, "data_dir", "data-dir", "folder of the embedded broker, spools and snapshots")
 	c.keyFlag(root, "listen", "listen", "address of metrics and health, host:port; empty for none")
+	root.Args, root.RunE = exactly(cobra.NoArgs), help
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		if c.output != "text" && c.output != "json" {
@@ -136,6 +137,15 @@ func exactly(check cobra.PositionalArgs) cobra.PositionalArgs {
 		return nil
 	}
 }
+
+// parent is a command that only holds others: without one it explains itself, and an unknown one is wrong usage.
+func parent(use, short string, subs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: exactly(cobra.NoArgs), RunE: help}
+	cmd.AddCommand(subs...)
+	return cmd
+}
+
+func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
 // say writes a line to standard error.
 func (c *command) say(f string, v ...any) { fmt.Fprintf(c.Err, f+"\n", v...) }

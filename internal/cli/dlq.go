@@ -10,7 +10,6 @@ import (
 )
 
 func (c *command) dlq() *cobra.Command {
-	cmd := &cobra.Command{Use: "dlq", Short: "List dead letters, and give them to their processor again", Args: exactly(cobra.NoArgs)}
 	var filter streams.DeadLetterFilter
 	var since time.Duration
 	list := &cobra.Command{Use: "list", Short: "The records that could not be taken, with their causes", Args: exactly(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error {
@@ -38,8 +37,7 @@ func (c *command) dlq() *cobra.Command {
 				return nil
 			})
 		}}
-	cmd.AddCommand(list, redrive)
-	return cmd
+	return parent("dlq", "List dead letters, and give them to their processor again", list, redrive)
 }
 
 func (c *command) redriveOne(ctx context.Context, p *place, at string) error {

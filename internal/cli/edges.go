@@ -250,7 +250,6 @@ func (c *command) auditOnce(ctx context.Context, p *place, action, object string
 }
 
 func (c *command) audit() *cobra.Command {
-	cmd := &cobra.Command{Use: "audit", Short: "Look at the audit trail, and verify its archive", Args: exactly(cobra.NoArgs)}
 	var head string
 	verify := &cobra.Command{Use: "verify [DIR]", Short: "Check the sealed archive: exit code 1 if a record was flipped, cut or is missing", Args: exactly(cobra.MaximumNArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -293,6 +292,5 @@ func (c *command) audit() *cobra.Command {
 			})
 		})
 	}}
-	cmd.AddCommand(list, verify)
-	return cmd
+	return parent("audit", "Look at the audit trail, and verify its archive", list, verify)
 }

@@ -93,8 +93,7 @@ func (c *command) describe() *cobra.Command {
 }
 
 func (c *command) schemas() *cobra.Command {
-	cmd := &cobra.Command{Use: "schemas", Short: "List, print and check the schemas", Args: exactly(cobra.NoArgs)}
-	cmd.AddCommand(
+	return parent("schemas", "List, print and check the schemas",
 		&cobra.Command{Use: "list", Short: "Names of all schemas", Args: exactly(cobra.NoArgs), RunE: func(*cobra.Command, []string) error {
 			for _, n := range schemas.Names() {
 				s, _ := schemas.Lookup(n)
@@ -114,12 +113,10 @@ func (c *command) schemas() *cobra.Command {
 		}},
 		&cobra.Command{Use: "check", Short: "Check that every schema can be registered: compatible with all versions the registry has", Args: exactly(cobra.NoArgs),
 			RunE: c.schemasCheck})
-	return cmd
 }
 
 func (c *command) configCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Check or print the configuration", Args: exactly(cobra.NoArgs)}
-	cmd.AddCommand(
+	return parent("config", "Check or print the configuration",
 		&cobra.Command{Use: "check", Short: "Report everything that is wrong with the configuration", Args: exactly(cobra.NoArgs),
 			RunE: func(*cobra.Command, []string) error {
 				if err := c.load(); err != nil {
@@ -134,7 +131,6 @@ func (c *command) configCommand() *cobra.Command {
 				}
 				return c.printConfig()
 			}})
-	return cmd
 }
 
 func (c *command) printConfig() error {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/amoskys/amoskys/schemas"
@@ -15,15 +16,8 @@ import (
 // look opens the brokers that are configured, or those of the `up` that runs on this machine, for commands that look at
 // what is there or change little.
 func (c *command) look(ctx context.Context, f func(p *place) error) (err error) {
-	if err := c.load(); err != nil {
+	if err := c.brokers(); err != nil {
 		return err
-	}
-	if len(c.cfg.Kafka.Brokers) == 0 {
-		running, err := c.running()
-		if err != nil {
-			return err
-		}
-		c.cfg.Kafka.Brokers, c.cfg.Registry.URL = running.Brokers, running.Registry
 	}
 	p := &place{kafka: c.cfg.Kafka}
 	defer func() { err = errors.Join(err, p.close()) }()
@@ -36,9 +30,21 @@ func (c *command) look(ctx context.Context, f func(p *place) error) (err error) 
 	return f(p)
 }
 
+// brokers loads the settings, and finds the brokers of the `up` that runs here where none are set.
+func (c *command) brokers() error {
+	if err := c.load(); err != nil || len(c.cfg.Kafka.Brokers) > 0 {
+		return err
+	}
+	running, err := c.running()
+	if err != nil {
+		return err
+	}
+	c.flags["kafka.brokers"], c.flags["registry.url"] = strings.Join(running.Brokers, ","), running.Registry
+	return c.load()
+}
+
 func (c *command) topics() *cobra.Command {
-	cmd := &cobra.Command{Use: "topics", Short: "List, create and verify the topics", Args: exactly(cobra.NoArgs)}
-	cmd.AddCommand(
+	return parent("topics", "List, create and verify the topics",
 		&cobra.Command{Use: "list", Short: "The declared topics: what is on them, for whom, how long", Args: exactly(cobra.NoArgs), RunE: func(*cobra.Command, []string) error {
 			for _, t := range schemas.Topics() {
 				keep := "for ever"
@@ -70,31 +76,43 @@ func (c *command) topics() *cobra.Command {
 				return c.either(map[string]any{"ok": true}, func() { c.print("%d topics are as declared", len(schemas.Topics())) })
 			})
 		}})
-	return cmd
 }
 
 func (c *command) topicsCreate() *cobra.Command {
 	return &cobra.Command{Use: "create", Short: "Create what is missing of the declared topics, and of the changelogs of all stages", Args: exactly(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.look(cmd.Context(), func(p *place) error {
-				all := schemas.Topics()
-				for _, grouping := range []string{"split", "fused"} {
-					stages, err := c.stages(grouping)
-					if err != nil {
-						return err
-					}
-					all = append(all, changelogs(stages)...)
-				}
-				created, err := streams.EnsureTopics(cmd.Context(), p.kafka, all, c.cfg.Topics.Partitions, int16(c.cfg.Topics.Replication))
+			if err := c.brokers(); err != nil {
+				return err
+			}
+			all := schemas.Topics()
+			for _, grouping := range []string{"split", "fused"} {
+				stages, err := c.stages(grouping)
 				if err != nil {
 					return err
 				}
-				if err := c.auditOnce(cmd.Context(), p, "topic.create", "topics", created); err != nil {
-					return err
-				}
-				return c.either(map[string]any{"created": created}, func() { c.print("%d topics created, %d were there", len(created), len(all)-len(created)) })
-			})
+				all = append(all, changelogs(stages)...)
+			}
+			created, err := streams.EnsureTopics(cmd.Context(), c.cfg.Kafka, all, c.cfg.Topics.Partitions, int16(c.cfg.Topics.Replication))
+			if err != nil {
+				return err
+			}
+			c.auditTopics(cmd.Context(), created)
+			return c.either(map[string]any{"created": created}, func() { c.print("%d topics created, %d were there", len(created), len(all)-len(created)) })
 		}}
+}
+
+// auditTopics writes an audit record of created topics, if the registry answers: it may start only now, since it needs one
+// of them.
+func (c *command) auditTopics(ctx context.Context, created []string) {
+	if len(created) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	err := c.look(ctx, func(p *place) error { return c.auditOnce(ctx, p, "topic.create", "topics", created) })
+	if err != nil {
+		c.log.Warn("audit record is not written: the schema registry does not answer yet", "err", err)
+	}
 }
 
 func (c *command) tail() *cobra.Command {

@@ -203,6 +203,14 @@ func (g *group) run(name string, f func(context.Context) error) {
 	}()
 }
 
+// end ends a group and waits for what it runs; it may have ended before.
+func (g *group) end() {
+	g.cancel(errFinished)
+	for _, ch := range g.done {
+		<-ch
+	}
+}
+
 // wait waits until the group has ended, and returns the error that ended it; nil if it was asked to end.
 func (g *group) wait(parent context.Context) error {
 	<-g.ctx.Done()

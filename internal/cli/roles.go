@@ -31,6 +31,7 @@ func (c *command) role(ctx context.Context, name string, topics []*schemas.Topic
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	g := newGroup(ctx)
+	defer g.end() // where the start fails half-way, before the place is closed
 	if c.cfg.Listen != "" {
 		at, err := ops.listen(ctx, "listen", c.cfg.Listen)
 		if err != nil {

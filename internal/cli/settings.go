@@ -26,7 +26,7 @@ const envPrefix = "AMOSKYS_"
 var aliases = []config.Alias{{Variable: "AMOSKYS_BROKERS", Key: "kafka.brokers"}}
 
 // secretKeys are settings that are not printed.
-var secretKeys = []string{"kafka.sasl.password", "sinks.webhook.secret", "registry.password"}
+var secretKeys = []string{"kafka.sasl.password", "sinks.webhook.secret"}
 
 // Config are all settings. The zero value is not usable: see defaults.
 type Config struct {

@@ -84,6 +84,7 @@ func (c *command) runUp(ctx context.Context, o upOptions) (err error) {
 	// Two groups: collectors stop first, so that what they have is still processed and delivered.
 	app := c.app(p, ops, stages, suite)
 	g, sources := newGroup(ctx), newGroup(ctx)
+	defer func() { sources.end(); g.end() }() // where the start fails half-way, before the place is closed
 	g.run("engine", app.Run)
 	if p.broker != nil {
 		g.run("broker", func(ctx context.Context) error { c.trim(ctx, p.broker, app); return nil })
@@ -111,7 +112,7 @@ func (c *command) runUp(ctx context.Context, o upOptions) (err error) {
 		c.say("stopping: collectors first, then the chain; a second interrupt ends at once")
 	}
 	sources.cancel(errFinished)
-	err = errors.Join(sources.wait(ctx), nil)
+	err = sources.wait(ctx)
 	g.cancel(errFinished)
 	err = errors.Join(err, g.wait(ctx))
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
