@@ -117,10 +117,11 @@ func (c *command) demoAt(ctx context.Context, steps []demo.Step, patience time.D
 		missing := 0
 		for i, s := range steps {
 			c.say("%d. %s …", i+1, s.Name)
-			if _, err := s.Run(ctx, self, demoLinger); err != nil {
+			pid, err := s.Run(ctx, self, demoLinger)
+			if err != nil {
 				return err
 			}
-			a := awaitAlert(ctx, alerts, s.Expects, began, patience)
+			a := awaitAlert(ctx, alerts, s.Expects, int64(pid), patience)
 			if a == nil {
 				missing++
 				c.say("   MISSING: no alert of %s within %s", s.Expects, patience)
@@ -139,20 +140,17 @@ func (c *command) demoAt(ctx context.Context, steps []demo.Step, patience time.D
 	})
 }
 
-// awaitAlert waits for an alert of a detector about something that happened after began.
-func awaitAlert(ctx context.Context, alerts <-chan *schemas.Alert, detector string, began time.Time, patience time.Duration) *schemas.Alert {
+// awaitAlert waits for an alert of a detector about a step's process, or one that it started: other programs of this
+// machine may raise the same.
+func awaitAlert(ctx context.Context, alerts <-chan *schemas.Alert, detector string, pid int64, patience time.Duration) *schemas.Alert {
 	t := time.NewTimer(patience)
 	defer t.Stop()
 	for {
 		select {
 		case a := <-alerts:
-			if a.Provenance.Time < began.UnixNano() {
-				continue
-			}
-			for _, d := range a.Detectors {
-				if d.Name == detector {
-					return a
-				}
+			ours := a.Process.PID == pid || slices.ContainsFunc(a.Lineage, func(x schemas.Ancestor) bool { return x.PID == pid })
+			if ours && slices.ContainsFunc(a.Detectors, func(d schemas.Member) bool { return d.Name == detector }) {
+				return a
 			}
 		case <-t.C:
 			return nil

@@ -9,6 +9,9 @@
 // so the calibrated p-value is (1 + those at least as unusual) / (1 + processes scored in the same time). Below alpha it is
 // an alert; detectors that join later amend it.
 //
+// A first touch of something new (rarity.template) only supports: alone it ranks no better than chance, and a weak member
+// makes a fusion worse.
+//
 // Every alert raises the risk of its host, which decays with a half-life (after Splunk's risk-based alerting): R ← R·2^(−Δt/h)
 // + max(0, −log10 p − 2). Alerts from rarity have a budget per host, an hour and a day. What it holds back is counted, told
 // by the next alert (held_back), and by one summary alert at the end of the day: nothing is dropped silently.

@@ -195,6 +195,12 @@ func (h *handler) unusual(c *streams.Context, r *streams.Record, s *schemas.Dete
 		x, seen = caseRow{}, false
 	}
 	joined := x.join(r, s)
+	if !x.leads() {
+		x.Last = max(x.Last, r.Time)
+		h.cases.Put(key, x)
+		h.active.Update(c, key, r.Time, func(n *countRow) { n.N++ })
+		return nil
+	}
 	x.Fused = x.fuse()
 	score := -math.Log10(x.Fused)
 	above, kept := h.cal.Above(r.Key, score)
@@ -254,6 +260,15 @@ func sign(less bool) int {
 		return -1
 	}
 	return 1
+}
+
+// supporting are detectors that strengthen others and do not speak alone: measured by themselves, they rank no better than
+// chance. A member enters the fusion by itself only if it was shown to rank attacks over normal behaviour.
+var supporting = map[string]bool{"rarity.template": true}
+
+// leads says whether a member speaks that may do so alone.
+func (x *caseRow) leads() bool {
+	return slices.ContainsFunc(x.Members, func(m memberRow) bool { return !supporting[m.Name] })
 }
 
 func (x *caseRow) fuse() float64 {

@@ -19,12 +19,30 @@ func (s *step) find(q *schemas.Process) *proc {
 	if p := s.host.procs[q.UID]; p != nil {
 		return p
 	}
-	p := s.host.pids[q.PID]
-	if q.PID == 0 || p == nil || !p.row.Anonymous || p.row.Ended != 0 || q.CreatedTime > p.row.Since+skew {
+	if p := s.nameless(q); p != nil {
+		s.rename(p, q)
+		return p
+	}
+	return nil
+}
+
+// nameless finds the process of which so far only the pid was known, and which must be the one that an event gives a uid
+// for: its life, as far as it was seen, has room for the event, and it runs the same program. It may have ended: a source
+// that knows only pids may be ahead of one that knows more by a whole life.
+func (s *step) nameless(q *schemas.Process) *proc {
+	if q.PID == 0 {
 		return nil
 	}
-	s.rename(p, q)
-	return p
+	for p := s.host.pids[q.PID]; p != nil; p = p.older {
+		x := &p.row
+		if !x.Anonymous || x.Ended != 0 && s.at > x.Ended+skew || q.CreatedTime > x.Since+skew || s.at+linger < x.Since && q.CreatedTime == 0 {
+			continue
+		}
+		if x.Process.Name == "" || q.Name == "" || x.Process.Name == q.Name {
+			return p
+		}
+	}
+	return nil
 }
 
 // rename gives the uid of q to a process that had none of its own.
@@ -60,15 +78,15 @@ func (s *step) rename(p *proc, q *schemas.Process) {
 func (s *step) actor(q *schemas.Process) *proc {
 	p := s.find(q)
 	if p == nil {
-		return s.placeholder(q)
-	}
-	if s.learn(p, q) {
+		p = s.placeholder(q)
+		s.h.put(p)
+	} else if s.learn(p, q) {
 		s.h.put(p)
 	}
 	return p
 }
 
-// placeholder makes a process that was only heard of.
+// placeholder makes a process that was only heard of. The caller puts it.
 func (s *step) placeholder(q *schemas.Process) *proc {
 	row := processRow{Process: *q, Since: cmp.Or(q.CreatedTime, s.at)}
 	if q.UID == "" && q.PID != 0 {
@@ -80,7 +98,6 @@ func (s *step) placeholder(q *schemas.Process) *proc {
 	}
 	p := s.host.add(row)
 	s.succeed(p)
-	s.h.put(p)
 	return p
 }
 
@@ -182,7 +199,9 @@ func (s *step) parent(p *proc, parent *schemas.Process) *proc {
 	case parent.Path != "" && (parent.UID != "" || parent.PID != 0):
 		x := *s
 		x.at = p.row.Since // it was there when its child started
-		return x.placeholder(parent)
+		q = x.placeholder(parent)
+		s.h.put(q)
+		return q
 	}
 	return nil
 }

@@ -30,6 +30,8 @@ func windowsPath(p string) string {
 	}
 	root := ""
 	switch {
+	case strings.HasPrefix(s, `\\.\`):
+		root, s = s[:4], s[4:]
 	case strings.HasPrefix(s, `\\`):
 		root, s = `\\`, strings.TrimLeft(s, `\`)
 	case strings.HasPrefix(s, `\`):
@@ -45,19 +47,27 @@ func windowsPath(p string) string {
 	return join(s, '\\', root)
 }
 
-// unprefixed takes one prefix of the object manager, or of the system directory, off a path.
+// unprefixed takes one prefix of the object manager, or of the system directory, off a path. What is not below a drive, a
+// share or a device, such as a pipe, keeps its place as \\.\pipe\….
 func unprefixed(s string) string {
-	for _, x := range prefixes {
-		if rest, ok := strings.CutPrefix(s, x.prefix); ok {
-			return x.with + rest
+	if len(s) > 4 && (s[:4] == `\\?\` || s[:4] == `\\.\` || s[:4] == `\??\`) {
+		rest := s[4:]
+		switch {
+		case strings.HasPrefix(rest, `unc\`):
+			return `\\` + rest[len(`unc\`):]
+		case strings.HasPrefix(rest, `globalroot\`):
+			return rest[len(`globalroot`):]
+		case rest[0] == '\\' || len(rest) > 1 && rest[1] == ':':
+			return rest
+		}
+		return `\\.\` + rest
+	}
+	for _, root := range [...]string{`\systemroot\`, `%systemroot%\`, `%windir%\`} {
+		if rest, ok := strings.CutPrefix(s, root); ok {
+			return `c:\windows\` + rest
 		}
 	}
 	return s
-}
-
-var prefixes = []struct{ prefix, with string }{
-	{`\\?\unc\`, `\\`}, {`\\.\unc\`, `\\`}, {`\\?\`, ""}, {`\\.\`, ""}, {`\??\`, ""},
-	{`\systemroot\`, `c:\windows\`}, {`%systemroot%\`, `c:\windows\`}, {`%windir%\`, `c:\windows\`},
 }
 
 // clean says whether a path that begins with its separator has no empty, . or .. element. A separator at the end is fine.

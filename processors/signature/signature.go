@@ -1,6 +1,7 @@
 package signature
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -117,12 +118,9 @@ func (h *handler) Process(c *streams.Context, r *streams.Record) error {
 
 // once says whether the rule has not spoken of the process before, and notes that it has now.
 func (h *handler) once(r *streams.Record, l *schemas.LineageRecord, rule *Rule) bool {
-	key := r.Key + "/" + rule.ID + "/" + l.Process.UID
+	key := r.Key + "/" + rule.ID + "/" + entity(l)
 	if rule.perObject {
 		key += "/" + l.Object
-	}
-	if l.Process.UID == "" { // no process to speak of: each is its own
-		return true
 	}
 	if h.fired.Has(key) {
 		return false
@@ -138,6 +136,9 @@ func (h *handler) once(r *streams.Record, l *schemas.LineageRecord, rule *Rule) 
 	return true
 }
 
+// entity is the process; where the source did not tell which one, its program.
+func entity(l *schemas.LineageRecord) string { return cmp.Or(l.Process.UID, l.Process.Path) }
+
 func score(rule *Rule, l *schemas.LineageRecord) *schemas.DetectorScore {
 	object := l.Object
 	if l.Kind == "network" && l.ObjectPort != 0 {
@@ -145,7 +146,7 @@ func score(rule *Rule, l *schemas.LineageRecord) *schemas.DetectorScore {
 	}
 	return &schemas.DetectorScore{
 		Detector: "signature." + rule.ID, Version: version, Certain: true,
-		EntityType: "process", Entity: l.Process.UID,
+		EntityType: "process", Entity: entity(l),
 		Title: rule.Title, SeverityID: rule.SeverityID, Score: 1, Techniques: rule.Techniques, Tactics: rule.Tactics,
 		Process: l.Process, Ancestry: l.Ancestry, Object: object, Hostname: l.Hostname,
 		Features: []schemas.Feature{

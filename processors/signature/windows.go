@@ -55,7 +55,7 @@ func trusted(path string) bool {
 const vmRead = 0x10
 
 func lsassRead(l *schemas.LineageRecord) bool {
-	if l.Object != `c:\windows\system32\lsass.exe` || l.Process.Path == "" || trusted(l.Process.Path) {
+	if !strings.HasSuffix(l.Object, `\windows\system32\lsass.exe`) || l.Process.Path == "" || trusted(l.Process.Path) {
 		return false
 	}
 	mask, err := strconv.ParseUint(strings.TrimPrefix(l.Access, "0x"), 16, 32)

@@ -34,6 +34,9 @@ func TestTemplate(t *testing.T) {
 		"/a/11111111-2222-3333-4444-555555555555.log":                               "/a/{guid}.log",
 		`c:\apps\91750d7e.slack_8she8kybcnzg4\slack.exe`:                            `c:\apps\{hex}.slack_*\slack.exe`,
 		"/var/log/app-2026-01-02.log":                                               "/var/log/app-#-#-#.log",
+		`c:\a\preferences~rf63b1a.tmp`:                                              `c:\a\preferences~*.tmp`,
+		`hklm\services\cbdhsvc_bbd2b`:                                               `hklm\services\cbdhsvc_{hex}`,
+		"/home/a/.ssh/id_ed25519.pub":                                               "/home/*/.ssh/id_ed#.pub",
 		"/var/log/app123.log":                                                       "/var/log/app#.log",
 	} {
 		if got := Template(in); got != want {
@@ -56,7 +59,7 @@ func FuzzTemplate(f *testing.F) {
 		if got := Template(p); len(got) > maxTemplate {
 			t.Errorf("template of %q has %d bytes", p, len(got))
 		}
-		_ = Base(p)
+		Base(p)
 		if System(p) && WorldWritable(p) {
 			t.Errorf("%q is both", p)
 		}

@@ -10,10 +10,11 @@ const maxTemplate = 512
 //
 //   - a user's directory name, and a random-looking name, by *
 //   - a run of digits by #, unless it is one or two digits within a word (system32, python3)
-//   - eight or more hex digits by {hex}, a GUID by {guid}, the SID of an account by {sid}
+//   - eight or more hex digits by {hex}, or five where digits and letters alternate; a GUID by {guid}, the SID of an
+//     account by {sid}
 //
-// What looks random depends on the place: in temporary directories six characters that mix letters and digits or cases are
-// enough. It works on registry keys as well. Taking instance details out of entities before counting them follows
+// What looks random depends on the place: in temporary directories, and behind a ~, six characters that mix letters and digits
+// or cases are enough. It works on registry keys as well. Taking instance details out of entities before counting them follows
 // NoDoze (Hassan et al., NDSS 2019); the classes of names are those that real recordings show.
 func Template(p string) string {
 	var space [maxTemplate]byte
@@ -93,7 +94,7 @@ func appendPart(b []byte, s string, temp bool) []byte {
 			i++
 			continue
 		}
-		b = appendRun(b, s[i:n], temp)
+		b = appendRun(b, s[i:n], temp || i > 0 && s[i-1] == '~')
 		i = n
 	}
 	return b
@@ -139,7 +140,7 @@ func appendRun(b []byte, s string, temp bool) []byte {
 	switch letters := r.upper + r.lower; {
 	case letters == 0 && len(s) < 16:
 		return append(b, '#')
-	case r.others == 0 && len(s) >= 8 && (r.digits > 0 || len(s) >= 16):
+	case r.others == 0 && len(s) >= 8 && (r.digits > 0 || len(s) >= 16), r.others == 0 && len(s) >= 5 && r.changes >= 2:
 		return append(b, "{hex}"...)
 	case letters == 0:
 		return append(b, '#')
