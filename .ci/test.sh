@@ -128,12 +128,7 @@ step_compose() {
 }
 
 step_stack() {
-	if docker info >/dev/null 2>&1; then :; elif [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ]; then
-		echo "no Docker engine runs; this is a CI machine, so one is installed and started for this step"
-	else
-		skip "no Docker engine runs here; make stack installs and starts one as root"
-		return
-	fi
+	docker info >/dev/null 2>&1 || { skip "no Docker engine runs here; make stack installs and starts one as root"; return; }
 	deploy/scripts/stack-check.sh
 }
 
