@@ -179,7 +179,7 @@ func (c *command) startSinks(g *group, p *place, ops *opsServer, names []string)
 		if err != nil {
 			return fmt.Errorf("start sink %s: %w", name, err)
 		}
-		r := &streams.SinkRunner{Name: name, Sink: s, Topics: spec.Topics, Kafka: p.kafka, Serde: p.serde, Logger: c.log, Metrics: ops.registry("sink_" + name)}
+		r := &streams.SinkRunner{Name: name, Sink: s, Topics: spec.Topics(c.cfg.Sinks), Kafka: p.kafka, Serde: p.serde, Logger: c.log, Metrics: ops.registry("sink_" + name)}
 		g.run("sink "+name, r.Run)
 	}
 	return nil
