@@ -70,7 +70,8 @@ type Collector struct {
 	events  []schemas.Event
 	known   map[int64]known
 	sockets map[uint64]bool // inodes of sockets that were told
-	connErr error           // why there is no process connector
+	scans   int64
+	connErr error // why there is no process connector
 }
 
 // known is a process that was told.
@@ -78,6 +79,7 @@ type known struct {
 	start int64
 	comm  string
 	proc  schemas.Process
+	scan  int64 // when it was first seen
 }
 
 // New returns a collector.
@@ -194,6 +196,14 @@ func (c *Collector) Collect(ctx context.Context, out streams.Appender) error {
 	}
 }
 
+// Reading a process's stat costs more than all else of a scan. So a process that was seen several times is looked at only
+// in every tenth scan: in between, its id is taken for it. What that may delay is the notice that a long-lived process runs
+// another program, or that its id was used again within a scan.
+const (
+	verifyEvery = 10
+	youngScans  = 6
+)
+
 // scan tells what started and what ended since the last scan.
 func (c *Collector) scan(ctx context.Context, first bool) error {
 	pids, err := c.m.pids()
@@ -202,7 +212,12 @@ func (c *Collector) scan(ctx context.Context, first bool) error {
 	}
 	alive := make(map[int64]bool, len(pids))
 	slices.Sort(pids) // parents mostly before their children
+	c.scans++
 	for _, pid := range pids {
+		if k, ok := c.known[pid]; ok && c.scans-k.scan > youngScans && (pid+c.scans)%verifyEvery != 0 {
+			alive[pid] = true
+			continue
+		}
 		s, err := c.m.stat(pid)
 		if err != nil {
 			continue // it has ended
@@ -238,7 +253,7 @@ func sortedKeys(m map[int64]known) []int64 {
 func (c *Collector) exec(s stat, snapshot bool, at int64) {
 	p := c.m.read(s)
 	if p.kernel {
-		c.known[s.pid] = known{s.start, s.comm, p.Process}
+		c.known[s.pid] = known{s.start, s.comm, p.Process, c.scans}
 		return
 	}
 	if at == 0 {
@@ -254,7 +269,7 @@ func (c *Collector) exec(s stat, snapshot bool, at int64) {
 		e.Parent = k.proc
 		e.Parent.CmdLine = ""
 	}
-	c.known[s.pid] = known{s.start, s.comm, p.Process}
+	c.known[s.pid] = known{s.start, s.comm, p.Process, c.scans}
 	c.events = append(c.events, e)
 }
 
@@ -269,7 +284,7 @@ func (c *Collector) vanished(pid, at int64) {
 		e.Process.UID = c.m.uid(pid, at/tick)
 	}
 	c.events = append(c.events, e)
-	c.known[pid] = known{start: -1, proc: e.Process}
+	c.known[pid] = known{start: -1, proc: e.Process, scan: c.scans}
 }
 
 func (c *Collector) exit(pid int64, k known, code int32, at int64) {

@@ -20,7 +20,7 @@ func (c *Collector) fork(e kernelEvent, at int64) {
 	} else {
 		child.UID = c.m.uid(e.pid, at/tick)
 	}
-	c.known[e.pid] = known{start, parent.comm, child}
+	c.known[e.pid] = known{start, parent.comm, child, c.scans}
 	c.events = append(c.events, &schemas.ProcessFork{Envelope: envelope(at, 1007, 1, 0), Process: child, Parent: parent.proc})
 }
 
