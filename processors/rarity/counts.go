@@ -1,6 +1,10 @@
 package rarity
 
-import "github.com/amoskys/amoskys/streams"
+import (
+	"math"
+
+	"github.com/amoskys/amoskys/streams"
+)
 
 // counts are how often names were seen, per host and per tenant.
 type counts struct {
@@ -36,14 +40,27 @@ func (c *counts) get(owner, group, name string) int64 {
 // total is how often anything of a group was seen on a host.
 func (c *counts) total(host, group string) int64 { return c.get(host, group, "") }
 
-// probability is the smoothed probability of a name in a group on a host, and how often it was seen there. The prior is
-// the tenant's relative frequency, itself smoothed by a half, so nothing is impossible.
-func (c *counts) probability(host, tenant, group, name string) (p float64, n int64) {
+// surprise is how unusual a name in a group is on a host, in bits, and how often it was seen there: the less often it was
+// seen, the more. What other hosts of the tenant have seen counts as up to one time. In a group that is a context (a parent)
+// a name that was never seen says more the more often the context was: up to contextBits.
+//
+// It is no −log2 of a relative frequency on purpose: that grows with everything that is counted, so that today's scores
+// would always be higher than those they are calibrated against.
+func (c *counts) surprise(host, tenant, group, name string, context bool) (bits float64, n int64) {
 	n = c.get(host, group, name)
-	wide := "tenant|" + tenant
-	prior := (float64(c.get(wide, group, name)) + 0.5) / (float64(c.get(wide, group, "")) + 1)
-	return (float64(n) + prior) / (float64(c.total(host, group)) + 1), n
+	others := c.get("tenant|"+tenant, group, name) - n
+	seen := float64(n) + 0.5 + float64(min(max(others, 0), 16))/16
+	bits = countBits - math.Log2(seen)
+	if context {
+		bits += math.Log2(1 + float64(min(c.total(host, group), 1<<contextBits-1)))
+	}
+	return max(0, bits), n
 }
+
+const (
+	countBits   = 24 // a name seen 16 million times is no surprise at all
+	contextBits = 8
+)
 
 // add counts a name, unless it is a new one and the host has too many.
 func (c *counts) add(host, tenant, group, name string) {

@@ -2,11 +2,11 @@
 // under its parent, what it touches, and how much its host does in a minute.
 //
 // Names are templates of paths (package lineage), so that a build in a new random folder is not new. Counts are kept per
-// host and smoothed towards those of all hosts of the tenant in the partition (Dirichlet prior of weight 1): an executable
-// that is new on one host but common elsewhere is less of a surprise. Surprise is −log2 of the smoothed probability.
+// host; what other hosts of the tenant in the partition have seen counts a little: an executable that is new on one host but
+// common elsewhere is less of a surprise. Surprise is in bits and falls with the logarithm of the count.
 //
-//	rarity.executable   a process starts: −log2 P(executable)
-//	rarity.lineage      a process starts: −log2 P(executable | parent's executable)
+//	rarity.executable   a process starts: how rarely its executable was seen
+//	rarity.lineage      a process starts: how rarely its parent's executable started it, and how often that started anything
 //	rarity.template     an executable touches something for the first time: −log2 of the chance that it does, by how often
 //	                    it did before (Witten and Bell 1991, method C: types / (tokens + types))
 //	rarity.rate         a minute of a host: −log10 of the least p-value of its features

@@ -79,7 +79,7 @@ type handler struct {
 	units  *streams.Table[unitRow]
 }
 
-// unitRow counts what was scored of a host, by detector. Its key is that of the host and the detector.
+// unitRow counts what was scored of a host after its warm-up, by detector. Its key is that of the host and the detector.
 type unitRow struct {
 	N int64 `avro:"n"`
 }
@@ -113,12 +113,12 @@ func (h *handler) exec(c *streams.Context, r *streams.Record, l *schemas.Lineage
 	}
 	parent := paths.Template(l.Parent.Path)
 	tenant := l.Provenance.Tenant
-	ps, n := h.counts.probability(r.Key, tenant, "e", exe)
-	err := h.emit(c, r, l, finding{"rarity.executable", -math.Log2(ps), []schemas.Feature{
+	bits, n := h.counts.surprise(r.Key, tenant, "e", exe, false)
+	err := h.emit(c, r, l, finding{"rarity.executable", bits, []schemas.Feature{
 		{Name: "executable_seen", Value: float64(n), Baseline: float64(h.counts.total(r.Key, "e"))}}, l.Snapshot})
 	if err == nil && parent != "" {
-		pl, m := h.counts.probability(r.Key, tenant, "l|"+parent, exe)
-		err = h.emit(c, r, l, finding{"rarity.lineage", -math.Log2(pl), []schemas.Feature{
+		bits, m := h.counts.surprise(r.Key, tenant, "l|"+parent, exe, true)
+		err = h.emit(c, r, l, finding{"rarity.lineage", bits, []schemas.Feature{
 			{Name: "child_of_parent_seen", Value: float64(m), Baseline: float64(h.counts.total(r.Key, "l|"+parent))}}, l.Snapshot})
 		h.counts.add(r.Key, tenant, "l|"+parent, exe)
 	}
@@ -148,14 +148,15 @@ func (h *handler) emit(c *streams.Context, r *streams.Record, l *schemas.Lineage
 	if f.learn {
 		return nil
 	}
-	units := h.count(r.Key, f.detector)
-	sampled := sample(f.detector, r.Causes)
-	if !(p < emitP && h.warm(r, n)) && !sampled {
+	warm := h.warm(r, n)
+	units := h.count(r.Key, f.detector, warm)
+	unusual, sampled := warm && p < emitP, sample(f.detector, r.Causes)
+	if !unusual && !sampled {
 		return nil
 	}
 	return c.Emit(schemas.ScoresTopic, &schemas.DetectorScore{
 		Detector: f.detector, Version: version, EntityType: "process", Entity: l.Process.UID, Title: titles[f.detector], Score: f.score, PValue: p,
-		Calibration: n, Units: units, Sampled: !(p < emitP && h.warm(r, n)), Features: f.features, Process: l.Process, Ancestry: l.Ancestry,
+		Calibration: n, Units: units, Sampled: !unusual, Features: f.features, Process: l.Process, Ancestry: l.Ancestry,
 		Object: l.Object, Hostname: l.Hostname,
 	})
 }
@@ -181,11 +182,15 @@ func (h *handler) pvalue(host, tenant string, f finding) (p float64, n int64) {
 	return p, n
 }
 
-func (h *handler) count(host, detector string) int64 {
+// count counts a unit, and returns their number. Units of the warm-up do not count: nothing unusual of theirs is emitted,
+// so who compares what is emitted with all units would find it rarer than it is.
+func (h *handler) count(host, detector string, warm bool) int64 {
 	key := host + "|" + detector
 	u, _ := h.units.Get(key)
-	u.N++
-	h.units.Put(key, u)
+	if warm {
+		u.N++
+		h.units.Put(key, u)
+	}
 	return u.N
 }
 
@@ -220,12 +225,13 @@ func (h *handler) minute(c *streams.Context, r *streams.Record, v *schemas.Featu
 	}
 	f := finding{detector: "rarity.rate", score: -math.Log10(least), features: []schemas.Feature{which}}
 	p, n := h.pvalue(r.Key, v.Provenance.Tenant, f)
-	units := h.count(r.Key, f.detector)
-	sampled := sample(f.detector, r.Causes)
-	if warm := p < emitP && h.warm(r, n); warm || sampled {
+	warm := h.warm(r, n)
+	units := h.count(r.Key, f.detector, warm)
+	unusual, sampled := warm && p < emitP, sample(f.detector, r.Causes)
+	if unusual || sampled {
 		return c.Emit(schemas.ScoresTopic, &schemas.DetectorScore{
 			Detector: f.detector, Version: version, EntityType: "host", Entity: r.Key, Title: titles[f.detector], Score: f.score, PValue: p, Calibration: n,
-			Units: units, Sampled: !warm, Features: f.features, WindowStart: v.WindowStart, Object: which.Name,
+			Units: units, Sampled: !unusual, Features: f.features, WindowStart: v.WindowStart, Object: which.Name,
 		})
 	}
 	return nil
