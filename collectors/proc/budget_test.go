@@ -37,9 +37,9 @@ func TestBudget(t *testing.T) {
 		done := make(chan error, 1)
 		s := &sink{}
 		go func() { done <- c.Collect(ctx, s) }()
-		time.Sleep(5 * time.Second) // the first scan is not idle
+		<-time.After(5 * time.Second) // the first scan is not idle
 		before, at := cpu(t), time.Now()
-		time.Sleep(20 * time.Second)
+		<-time.After(20 * time.Second)
 		used, took := cpu(t)-before, time.Since(at)
 		stop()
 		<-done
