@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -198,4 +200,41 @@ func eventually(t testing.TB, within time.Duration, what string, f func(context.
 func tail(s string, n int) string {
 	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// freeAddress is an address on this machine that nobody listens on at the moment.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// variable is what a program was started with.
+func variable(p *program, name string) (value string) {
+	for _, kv := range p.cmd.Env {
+		if v, ok := strings.CutPrefix(kv, name+"="); ok {
+			value = v
+		}
+	}
+	return value
+}
+
+// answers waits until a URL answers.
+func answers(t testing.TB, url string) {
+	t.Helper()
+	eventually(t, 30*time.Second, url, func(ctx context.Context) error {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/subjects", nil)
+		if err != nil {
+			return err
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return err
+		}
+		return resp.Body.Close()
+	})
 }

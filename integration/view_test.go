@@ -85,6 +85,8 @@ func (v *view) settle(t testing.TB, group string, within time.Duration) map[int3
 	t.Helper()
 	ends := v.ends(t)
 	eventually(t, within, "processing the log", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second) // so that the last error says more than that time is over
+		defer cancel()
 		rs, err := v.adm.FetchOffsets(ctx, group)
 		if err != nil {
 			return err

@@ -76,6 +76,7 @@ func EnsureTopics(ctx context.Context, k Kafka, topics []*schemas.Topic, partiti
 	}
 	defer adm.Close()
 	var errs []error
+	var denied []string
 	for _, t := range topics {
 		if t.Kind == schemas.Memory {
 			continue
@@ -87,6 +88,8 @@ func EnsureTopics(ctx context.Context, k Kafka, topics []*schemas.Topic, partiti
 		r, err := adm.CreateTopic(ctx, int32(partitionsOf(t, partitions)), replication, cfg, t.Name)
 		switch {
 		case errors.Is(err, kerr.TopicAlreadyExists):
+		case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):
+			denied = append(denied, t.Name)
 		case err != nil:
 			if r.ErrMessage != "" {
 				err = fmt.Errorf("%w: %s", err, r.ErrMessage)
@@ -99,7 +102,31 @@ func EnsureTopics(ctx context.Context, k Kafka, topics []*schemas.Topic, partiti
 			created = append(created, t.Name)
 		}
 	}
-	return created, errors.Join(errs...)
+	if len(errs) > 0 {
+		return created, errors.Join(errs...)
+	}
+	return created, stillMissing(ctx, adm, denied)
+}
+
+// ErrNotAllowed is returned by EnsureTopics when all that is in the way is that topics may not be created, and those are
+// not seen to be there: a role with few rights sees only the topics that it works with.
+var ErrNotAllowed = errors.New("not authorized to create topics")
+
+// stillMissing is the error that names the denied topics that are not seen.
+func stillMissing(ctx context.Context, adm *kadm.Client, denied []string) error {
+	if len(denied) == 0 {
+		return nil
+	}
+	ds, err := adm.ListTopics(ctx, denied...)
+	if err != nil && !errors.Is(err, kerr.TopicAuthorizationFailed) {
+		return fmt.Errorf("list topics: %w", err)
+	}
+	there := existing(ds)
+	denied = slices.DeleteFunc(denied, func(name string) bool { return slices.Contains(there, name) })
+	if len(denied) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrNotAllowed, strings.Join(denied, ", "))
 }
 
 // VerifyTopics compares topics with their declaration and returns every difference, in the order of the topics.

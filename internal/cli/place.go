@@ -2,12 +2,15 @@ package cli
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/amoskys/amoskys/schemas"
@@ -86,7 +89,9 @@ func (c *command) ensure(ctx context.Context, p *place, more []*schemas.Topic) e
 		replication = 1
 	}
 	created, err := streams.EnsureTopics(ctx, p.kafka, all, c.cfg.Topics.Partitions, int16(replication))
-	if err != nil {
+	if errors.Is(err, streams.ErrNotAllowed) { // a role need not see all topics; it says itself when one of its own is missing
+		c.log.Debug("topics are not created", "err", err)
+	} else if err != nil {
 		return err
 	}
 	if len(created) > 0 {
@@ -122,12 +127,53 @@ func (p *place) close() error {
 
 // app is an App over the place with the settings of this process.
 func (c *command) app(p *place, ops *opsServer, stages []streams.Stage, suite []*streams.Processor) *streams.App {
+	instance := "" // ids of the embedded broker are new each time
+	if p.broker == nil {
+		instance = c.instance()
+	}
 	return &streams.App{
 		Name: appName, Version: Version, Stages: stages, Suite: suite, Kafka: p.kafka, Registry: p.registry,
 		Workers: c.cfg.Engine.Workers, CommitInterval: c.cfg.Engine.CommitInterval, TxnTimeout: c.cfg.Engine.TxnTimeout, Ticks: true,
-		FreshIDs: p.broker != nil, LockDir: c.path("locks"), SnapshotDir: c.path("snapshots"), SnapshotEvery: c.cfg.Engine.SnapshotEvery,
+		FreshIDs: p.broker != nil, LockDir: c.path("locks"), Instance: instance, SnapshotDir: c.path("snapshots"), SnapshotEvery: c.cfg.Engine.SnapshotEvery,
 		Logger: c.log, Metrics: ops.registry("engine"),
 	}
+}
+
+// instance tells processes on one machine apart that have data directories, and so worker slots, of their own: with the
+// same transactional ids they would fence each other for ever. It is made with the data directory and stays.
+func (c *command) instance() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "local"
+	}
+	path := filepath.Join(c.path("locks"), "instance")
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = c.makeDirs("locks"); err == nil {
+			err = nameOnce(path)
+		}
+		if err == nil {
+			text, err = os.ReadFile(path)
+		}
+	}
+	if err != nil {
+		c.log.Warn("data directory has no name: workers in other data directories on this machine would disturb those here", "err", err)
+		return host
+	}
+	return host + "-" + string(text)
+}
+
+// nameOnce writes a random name to a file that does not exist; whoever comes first wins.
+func nameOnce(path string) error {
+	part := fmt.Sprintf("%s.%d", path, os.Getpid())
+	if err := os.WriteFile(part, []byte(strings.ToLower(rand.Text()[:8])), 0o600); err != nil {
+		return err
+	}
+	defer os.Remove(part)
+	if err := os.Link(part, path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 // path is a folder of the data directory.

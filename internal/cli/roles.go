@@ -15,6 +15,11 @@ import (
 // role runs one role against brokers until ctx ends: it opens what it needs, serves metrics and health, and writes its
 // start and stop to the audit topic.
 func (c *command) role(ctx context.Context, name string, topics []*schemas.Topic, start func(g *group, p *place, ops *opsServer) error) (err error) {
+	defer func() {
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			err = nil // asked to stop while it started
+		}
+	}()
 	if err := c.load(); err != nil {
 		return err
 	}
