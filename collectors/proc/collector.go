@@ -160,17 +160,17 @@ const safetyScan = 10 * time.Second
 // Collect implements streams.Collector.
 func (c *Collector) Collect(ctx context.Context, out streams.Appender) error {
 	c.out = out
-	if err := c.scan(ctx, true); err != nil {
-		return err
-	}
 	interval := c.cfg.Interval
-	kernel, stop, err := c.connect(ctx)
+	kernel, stop, err := c.connect(ctx) // before the first scan: nothing that starts meanwhile is missed
 	if err != nil {
 		c.log.Warn("process connector cannot be used: polling", "err", err)
 		c.connErr = err
 	} else if kernel != nil {
 		defer stop()
 		interval = safetyScan
+	}
+	if err := c.scan(ctx, true); err != nil {
+		return err
 	}
 	scans, sockets := time.NewTicker(interval), time.NewTicker(c.cfg.SocketInterval)
 	defer scans.Stop()

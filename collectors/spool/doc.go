@@ -1,7 +1,8 @@
 // Package spool is the log that every collector writes through. What Append returned for survives a kill of the process; a
 // shipper drains it to the ingest topic when brokers are there, and it holds what collects while they are away.
 //
-// There is one log per priority, and each is one sequence space: streams p0, p1 and p2. Numbers begin at 1, have no gaps,
+// Events that come with a whole identity of their own, as recorded ones do, keep it and go through one more log. For all
+// others there is one log per priority, and each is one sequence space: streams p0, p1 and p2. Numbers begin at 1, have no gaps,
 // and go on after a restart. A spool directory has an incarnation of its own that is part of the boot in every envelope, so
 // a lost directory never leads to numbers that are used again for other events.
 //

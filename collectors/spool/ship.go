@@ -33,8 +33,8 @@ const (
 // numbers.
 func (s *Spool) Ship(ctx context.Context, p Producer) error {
 	var wg sync.WaitGroup
-	errs := make([]error, priorities)
-	for i := range priorities {
+	errs := make([]error, logCount)
+	for i := range logCount {
 		wg.Go(func() { errs[i] = s.shipStream(ctx, p, i) })
 	}
 	wg.Wait()

@@ -54,8 +54,13 @@ type Config struct {
 	Limits   Limits
 }
 
-// priorities is the number of logs: 0 is dropped last.
-const priorities = 3
+// The logs: one for each priority, of which 0 is dropped last, and one for events that come with an identity of their own.
+// Those keep it, in the order in which they came: recorded events are of many hosts, and reading them again gives the same.
+const (
+	priorities = 3
+	own        = 3
+	logCount   = 4
+)
 
 // Counts are totals since the spool was opened.
 type Counts struct {
@@ -70,8 +75,8 @@ type Spool struct {
 	now         func() time.Time
 
 	mu      sync.Mutex
-	logs    [priorities]*log
-	cursor  [priorities]int64 // next sequence number to ship
+	logs    [logCount]*log
+	cursor  [logCount]int64 // next sequence number to ship
 	counts  Counts
 	synced  time.Time
 	arrived chan struct{} // closed and replaced when something was appended
@@ -110,7 +115,12 @@ func Open(c Config) (*Spool, error) {
 	return s, err
 }
 
-func streamName(priority int) string { return fmt.Sprintf("p%d", priority) }
+func streamName(i int) string {
+	if i == own {
+		return "own"
+	}
+	return fmt.Sprintf("p%d", i)
+}
 
 // incarnation is the name of this directory's sequence spaces: made with it, and made anew after damage.
 func incarnation(dir string, renew bool) (string, error) {
@@ -151,12 +161,19 @@ func (s *Spool) Append(_ context.Context, events ...schemas.Event) error {
 
 // write encodes events into their logs. Numbers are given here, so that those of what was not written are free again.
 func (s *Spool) write(events []schemas.Event) error {
-	var batch [priorities][]Record
+	var batch [logCount][]Record
 	for _, e := range events {
 		v := e.Env()
-		s.fill(v)
-		p := min(max(int(v.Priority), 0), priorities-1)
-		v.Stream, v.Sequence = streamName(p), s.logs[p].next+int64(len(batch[p]))
+		p := own
+		if whole := v.Boot != "" && v.Collector != "" && v.Stream != "" && v.Sequence > 0; !whole {
+			p = min(max(int(v.Priority), 0), priorities-1)
+			v.Sequence = 0
+		}
+		s.fill(v, p == own)
+		index := s.logs[p].next + int64(len(batch[p]))
+		if p != own {
+			v.Stream, v.Sequence = streamName(p), index
+		}
 		sch, ok := schemas.Lookup(e.SchemaName())
 		if !ok {
 			return fmt.Errorf("append to spool: %s is not an event of the vocabulary", e.SchemaName())
@@ -165,7 +182,7 @@ func (s *Spool) write(events []schemas.Event) error {
 		if err != nil {
 			return fmt.Errorf("append to spool: %w", err)
 		}
-		batch[p] = append(batch[p], Record{v.Sequence, s.c.Topic.Name, e.SchemaName(), v.Key(), body})
+		batch[p] = append(batch[p], Record{index, s.c.Topic.Name, e.SchemaName(), v.Key(), body})
 	}
 	for p, rs := range batch {
 		if len(rs) == 0 {
@@ -193,7 +210,7 @@ func (s *Spool) sync() error {
 	return errors.Join(errs...)
 }
 
-func (s *Spool) fill(e *schemas.Envelope) {
+func (s *Spool) fill(e *schemas.Envelope, whole bool) {
 	id := &s.c.Identity
 	for _, f := range [...]struct {
 		p   *string
@@ -203,7 +220,7 @@ func (s *Spool) fill(e *schemas.Envelope) {
 			*f.p = f.def
 		}
 	}
-	if !strings.HasSuffix(e.Boot, "."+s.incarnation) {
+	if !whole && !strings.HasSuffix(e.Boot, "."+s.incarnation) {
 		e.Boot += "." + s.incarnation
 	}
 }
@@ -237,7 +254,7 @@ func (s *Spool) victim() int {
 	for _, l := range s.logs {
 		total += l.size()
 	}
-	for p := priorities - 1; p >= 0; p-- {
+	for _, p := range [...]int{2, 1, own, 0} {
 		l := s.logs[p]
 		if len(l.segments) == 0 || len(l.segments) == 1 && p == 0 {
 			continue

@@ -398,3 +398,39 @@ func BenchmarkAppend(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N*len(batch))/b.Elapsed().Seconds(), "events/s")
 }
+
+func TestOwnIdentitiesAreKept(t *testing.T) {
+	dir := t.TempDir()
+	b := &broker{}
+	for range 2 { // read again from the start, as after a kill
+		s, err := Open(config(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range int64(6) {
+			e := event(i, int32(i%3))
+			e.Envelope.Tenant, e.Envelope.Host, e.Envelope.Boot, e.Envelope.Collector = "t", fmt.Sprintf("h%d", i%2), "rec-1", "file"
+			e.Envelope.Stream, e.Envelope.Sequence = "p0", i/2+1
+			if err := s.Append(t.Context(), e, event(100+i, 0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ship(t, s, b, func() bool { return s.Counts().Shipped >= 12 })
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := map[string]int{}
+	for _, e := range b.got {
+		seen[e.Env().EventID()]++
+	}
+	for i := range int64(6) {
+		id := fmt.Sprintf("t/h%d/rec-1/file/p0/%d", i%2, i/2+1)
+		if seen[id] != 2 {
+			t.Errorf("event %s came %d times, want the same id both times", id, seen[id])
+		}
+	}
+	if len(seen) != 6+12 {
+		t.Errorf("%d different events, want 6 recorded ones and 12 of the spool's own", len(seen))
+	}
+}

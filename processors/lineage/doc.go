@@ -5,8 +5,9 @@
 //
 // A process is known by its uid. Events that carry only a pid find the process that had it at their time. What happens
 // before the start of a process was seen, because it was running before the collector or because events come out of order,
-// makes a placeholder, which its exec fills when it comes. A start under a pid whose process was never seen ending ends
-// that one.
+// makes a placeholder, which its exec fills when it comes, also when a source with pids only was ahead of one with uids by a
+// whole life. A start under a pid whose process was never seen ending ends that one. On Windows, where a process runs one
+// program from start to end, an event that names another program is of another process, whatever pid or uid it gives.
 //
 // # Records
 //

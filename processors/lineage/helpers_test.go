@@ -78,6 +78,6 @@ func (f *feed) out() []*schemas.LineageRecord {
 	for _, v := range f.d.Out(schemas.DeadLetterTopic) {
 		f.t.Errorf("dead letter: %s", v.(*schemas.DeadLetter).Error)
 	}
-	f.d.Fuzz(10)
+	f.d.Fuzz(4)
 	return rs
 }

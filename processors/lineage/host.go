@@ -2,7 +2,6 @@ package lineage
 
 import (
 	"cmp"
-	"container/heap"
 	"slices"
 	"strings"
 )
@@ -14,9 +13,9 @@ type host struct {
 	procs   map[string]*proc // by uid
 	pids    map[int64]*proc  // the newest; the others follow in proc.older
 	waiting map[string]int   // children of processes that have no row, by uid
-	ended   endedHeap
-	facts   map[fact]int64 // the row's number
-	next    int64          // number of the next fact
+	ended   []endedAt        // those that ended first come first
+	facts   map[fact]int64   // the row's number
+	next    int64            // number of the next fact
 }
 
 // proc is a process with its rows. The rows here are those of the tables: every change is put.
@@ -72,7 +71,10 @@ func (hs *host) index(p *proc) {
 
 // before orders processes by their start.
 func before(a, b *proc) bool {
-	return cmp.Or(cmp.Compare(a.row.Since, b.row.Since), strings.Compare(a.uid(), b.uid())) < 0
+	if a.row.Since != b.row.Since {
+		return a.row.Since < b.row.Since
+	}
+	return a.uid() < b.uid()
 }
 
 // unindexPID takes a process out of the chain of its pid.
@@ -97,16 +99,17 @@ func (hs *host) unindexPID(p *proc) {
 }
 
 // byPID finds the process that had a pid at a time: the last one that had started by then or, if it was started right
-// after, the first one that could be. One that had ended longer ago than events may be late is not it.
-func (hs *host) byPID(pid, at int64) *proc {
+// after, the first one that could be. One that had ended longer ago than events may be late is not it, nor is one that
+// runs another program than the one named; an empty name is any.
+func (hs *host) byPID(pid, at int64, name string) *proc {
 	var p *proc
 	for q := hs.pids[pid]; q != nil; q = q.older {
-		if q.row.Since <= at {
-			p = q
-			break
+		if x := q.row.Process.Name; name != "" && x != "" && x != name || q.row.Since > at+skew {
+			continue
 		}
-		if q.row.Since <= at+skew {
-			p = q
+		p = q
+		if q.row.Since <= at {
+			break
 		}
 	}
 	if p == nil || p.row.Ended != 0 && at > p.row.Ended+linger {
@@ -130,19 +133,24 @@ func (hs *host) parentOf(p *proc) *proc {
 func (hs *host) end(p *proc, at int64) {
 	if p.row.Ended == 0 {
 		p.row.Ended = max(at, 1)
-		heap.Push(&hs.ended, endedAt{p.row.Ended, p})
+		x := endedAt{p.row.Ended, p}
+		i, _ := slices.BinarySearchFunc(hs.ended, x, endedAt.compare) // nearly always at the end
+		hs.ended = slices.Insert(hs.ended, i, x)
 	}
 	hs.h.put(p)
 }
 
 // reap removes processes whose time after their end is over, unless they have children.
 func (hs *host) reap(watermark int64) {
-	for len(hs.ended) > 0 && hs.ended[0].at+linger <= watermark {
-		p := heap.Pop(&hs.ended).(endedAt).p
-		if !p.gone && p.children == 0 {
+	n := 0
+	for n < len(hs.ended) && hs.ended[n].at+linger <= watermark {
+		if p := hs.ended[n].p; !p.gone && p.children == 0 {
 			hs.remove(p, watermark)
 		}
+		hs.ended[n] = endedAt{}
+		n++
 	}
+	hs.ended = hs.ended[n:]
 }
 
 // remove forgets a process, and its ended ancestors that were kept for it.
@@ -224,21 +232,11 @@ type endedAt struct {
 	p  *proc
 }
 
-// endedHeap has the process that ended first on top.
-type endedHeap []endedAt
-
-func (h endedHeap) Len() int { return len(h) }
-func (h endedHeap) Less(i, j int) bool {
-	return cmp.Or(cmp.Compare(h[i].at, h[j].at), strings.Compare(h[i].p.uid(), h[j].p.uid())) < 0
-}
-func (h endedHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *endedHeap) Push(x any)   { *h = append(*h, x.(endedAt)) }
-func (h *endedHeap) Pop() any {
-	old := *h
-	x := old[len(old)-1]
-	old[len(old)-1] = endedAt{}
-	*h = old[:len(old)-1]
-	return x
+func (a endedAt) compare(b endedAt) int {
+	if a.at != b.at {
+		return cmp.Compare(a.at, b.at)
+	}
+	return strings.Compare(a.p.uid(), b.p.uid())
 }
 
 // rebuild makes the index anew from the tables.
@@ -264,7 +262,7 @@ func (h *handler) rebuild() {
 				}
 			}
 		}
-		heap.Init(&hs.ended)
+		slices.SortFunc(hs.ended, endedAt.compare)
 	}
 	h.facts.All(func(key string, row factRow) bool {
 		hs := h.host(hostOf(key))

@@ -191,10 +191,10 @@ func testSerde(t *testing.T) *schemas.Serde {
 // TestRandom gives random events, many of them about the same few pids and out of order, and holds that the index can be
 // rebuilt at any moment without changing what is written.
 func TestRandom(t *testing.T) {
-	for seed := range uint64(4) {
+	for seed := range uint64(3) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		f := newFeed(t, Config{MaxProcesses: 100, MaxFacts: 100, Repeats: 2})
-		for i := range 1500 {
+		for i := range 800 {
 			now := float64(i) / 2
 			then := now - float64(r.IntN(40))/4
 			pid := int64(1 + r.IntN(30))
@@ -230,7 +230,7 @@ func TestRandom(t *testing.T) {
 			}
 			f.d.Ingest(e, at(now))
 		}
-		if n := len(f.out()); n < 500 {
+		if n := len(f.out()); n < 250 {
 			t.Errorf("seed %d: %d records", seed, n)
 		}
 	}

@@ -14,7 +14,7 @@ func (s *step) find(q *schemas.Process) *proc {
 		if q.PID == 0 {
 			return s.host.procs[""]
 		}
-		return s.host.byPID(q.PID, s.at)
+		return s.host.byPID(q.PID, s.at, s.program(q))
 	}
 	if p := s.host.procs[q.UID]; p != nil {
 		return p
@@ -24,6 +24,15 @@ func (s *step) find(q *schemas.Process) *proc {
 		return p
 	}
 	return nil
+}
+
+// program is the name of the program by which processes of one pid can be told apart: on Windows, where a process runs one
+// program from its start to its end.
+func (s *step) program(q *schemas.Process) string {
+	if s.env.Platform == "windows" {
+		return q.Name
+	}
+	return ""
 }
 
 // nameless finds the process of which so far only the pid was known, and which must be the one that an event gives a uid
@@ -77,6 +86,10 @@ func (s *step) rename(p *proc, q *schemas.Process) {
 // actor finds the process that did something, or makes a placeholder for one that was never seen starting.
 func (s *step) actor(q *schemas.Process) *proc {
 	p := s.find(q)
+	if name := s.program(q); p != nil && q.UID != "" && name != "" && p.row.Process.Name != "" && p.row.Process.Name != name {
+		q.UID, q.CreatedTime = "", 0 // a uid that a source gives to several processes is worth no more than the pid
+		p = s.find(q)
+	}
 	if p == nil {
 		p = s.placeholder(q)
 		s.h.put(p)
@@ -101,10 +114,14 @@ func (s *step) placeholder(q *schemas.Process) *proc {
 	return p
 }
 
-// succeed notes that a process took over its pid: whoever had it before has ended, seen or not.
+// succeed notes that a process took over its pid: whoever had it before has ended, seen or not. One whose start is not
+// known, or who started within the skew, may be the same process under the uid of another source.
 func (s *step) succeed(p *proc) {
+	if p.row.Process.CreatedTime == 0 {
+		return
+	}
 	for q := p.older; q != nil; q = q.older {
-		if q.row.Ended == 0 {
+		if q.row.Ended == 0 && q.row.Since+skew < p.row.Since {
 			s.host.end(q, p.row.Since)
 		}
 	}
@@ -115,7 +132,9 @@ func (s *step) succeed(p *proc) {
 	for q.older != p { // p came late: it has ended when the next one started
 		q = q.older
 	}
-	s.host.end(p, q.row.Since)
+	if p.row.Since+skew < q.row.Since {
+		s.host.end(p, q.row.Since)
+	}
 }
 
 // learn fills what is not known of a process from what an event tells of it. It says whether there was anything.
@@ -186,7 +205,7 @@ func (s *step) parent(p *proc, parent *schemas.Process) *proc {
 	if parent.UID != "" {
 		q = s.find(parent)
 	} else if pid := cmp.Or(parent.PID, p.row.Process.ParentPID); pid != 0 {
-		q = s.host.byPID(pid, p.row.Since)
+		q = s.host.byPID(pid, p.row.Since, s.program(parent))
 	}
 	switch {
 	case q == p:

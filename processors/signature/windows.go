@@ -51,15 +51,24 @@ func trusted(path string) bool {
 	return false
 }
 
-// vmRead is PROCESS_VM_READ (Windows, "Process Security and Access Rights").
-const vmRead = 0x10
+// enumerators look at every process, LSASS among them, and read a little of each. They are trusted with that, and not with
+// all rights: the task manager can be told to dump a process.
+var enumerators = set(`c:\windows\system32\taskmgr.exe`, `c:\windows\system32\tasklist.exe`, `c:\windows\system32\perfmon.exe`, `c:\windows\system32\msinfo32.exe`,
+	`c:\windows\system32\dxdiag.exe`, `c:\windows\system32\compattelrunner.exe`)
+
+// Access rights (Windows, "Process Security and Access Rights").
+const (
+	vmRead    = 0x10
+	allAccess = 0x1fffff
+)
 
 func lsassRead(l *schemas.LineageRecord) bool {
-	if !strings.HasSuffix(l.Object, `\windows\system32\lsass.exe`) || l.Process.Path == "" || trusted(l.Process.Path) {
+	path := l.Process.Path
+	if !strings.HasSuffix(l.Object, `\windows\system32\lsass.exe`) || path == "" || trusted(path) {
 		return false
 	}
 	mask, err := strconv.ParseUint(strings.TrimPrefix(l.Access, "0x"), 16, 32)
-	return err == nil && mask&vmRead != 0
+	return err == nil && mask&vmRead != 0 && (!enumerators[path] || mask&allAccess == allAccess)
 }
 
 func remoteThread(l *schemas.LineageRecord) bool {
@@ -79,7 +88,7 @@ func lsassDump(l *schemas.LineageRecord) bool {
 }
 
 func samExport(l *schemas.LineageRecord) bool {
-	cmd := strings.ToLower(l.Process.CmdLine)
+	cmd := strings.ReplaceAll(strings.ToLower(l.Process.CmdLine), "/", `\`)
 	has := func(s string) bool { return strings.Contains(cmd, s) }
 	if paths.Base(l.Process.Path) == "reg.exe" {
 		return (has(" save ") || has(" export ")) && (has(`\sam`) || has(`\security`)) && (has("hklm") || has("hkey_local_machine"))
@@ -88,7 +97,7 @@ func samExport(l *schemas.LineageRecord) bool {
 }
 
 func ntdsExport(l *schemas.LineageRecord) bool {
-	cmd := strings.ToLower(l.Process.CmdLine)
+	cmd := strings.ReplaceAll(strings.ToLower(l.Process.CmdLine), "/", `\`)
 	has := func(s string) bool { return strings.Contains(cmd, s) }
 	if has("ntdsutil") {
 		return has("ifm") || has("create full")
