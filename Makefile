@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help up build test unit integration fuzz cover lint format generate-check compose-check rules-check stack broker bench image clean tools go
+.PHONY: help up build test unit integration chaos fuzz cover lint format generate-check compose-check rules-check stack broker bench image clean tools go
 
 GO ?= $(or $(shell command -v go 2>/dev/null),$(firstword $(wildcard /usr/local/go/bin/go /usr/lib/go/bin/go $(HOME)/go/bin/go $(HOME)/sdk/go*/bin/go)))
 ARGS ?=
@@ -53,6 +53,9 @@ unit: go ## tests that need no broker, with the race detector
 
 integration: go ## the same scenarios on kfake and on Apache Kafka
 	@.ci/test.sh integration
+
+chaos: go ## kills, freezes and refusals on real brokers: minutes, and a machine of its own
+	AMOSKYS_CHAOS=1 "$(GO)" test -count=1 -v -timeout 30m -run 'TestWorkersKilled|TestBrokerAway|TestMutualTLS|TestUpKilled' ./integration
 
 fuzz: go ## every fuzz test for FUZZTIME (3s)
 	@.ci/test.sh fuzz

@@ -144,7 +144,9 @@ func TestTooLarge(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "recording.jsonl")
 	large := attack("h1", 1, 1_700_000_000_000_000_000)
 	large.Args = append(large.Args, strings.Repeat("x", 5<<20))
-	text := append(line(t, large), line(t, attack("h1", 3, 1_700_000_001_000_000_000))...)
+	// The first number of a stream begins its count, so the one that is lost is not the first.
+	text := append(line(t, attack("h1", 2, 1_699_999_999_000_000_000)), line(t, large)...)
+	text = append(text, line(t, attack("h1", 3, 1_700_000_001_000_000_000))...)
 	if err := os.WriteFile(path, append(text, "{broken\n"...), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +154,7 @@ func TestTooLarge(t *testing.T) {
 	v.collected(t, 1)
 	eventually(t, 30*time.Second, "loss event", func(context.Context) error {
 		for _, e := range v.events(t) {
-			if s, ok := e.(*schemas.CollectorStatus); ok && s.LostStream == "p0" && s.LostFrom == s.LostTo && s.LostFrom > 0 {
+			if s, ok := e.(*schemas.CollectorStatus); ok && s.LostStream == "own" && s.LostFrom == s.LostTo && s.LostFrom > 0 {
 				t.Log(s.Message)
 				return nil
 			}
@@ -194,6 +196,7 @@ func TestTopicDeleted(t *testing.T) {
 // TestBrokerAway takes the broker away for twenty seconds while events are processed: kfake is closed and opened again,
 // Apache Kafka is stopped in mid-breath.
 func TestBrokerAway(t *testing.T) {
+	chaos(t)
 	t.Run("kfake", func(t *testing.T) {
 		if !long() {
 			t.Skip("known to fail, cause not found: process does not go on over a kfake that was closed and opened again; AMOSKYS_CHAOS=1 shows it")

@@ -99,7 +99,7 @@ func (v *view) finish(t *testing.T, archive string, events int) {
 func archived(t testing.TB, dir string) map[string]int {
 	t.Helper()
 	out := map[string]int{}
-	for _, pattern := range []string{"*.jsonl", "open.part"} {
+	for _, pattern := range []string{"*.jsonl", "*.jsonl.part"} {
 		paths, err := filepath.Glob(filepath.Join(dir, "*", "*", pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -113,14 +113,12 @@ func archived(t testing.TB, dir string) map[string]int {
 			s.Buffer(nil, 64<<20)
 			for s.Scan() {
 				var x struct {
-					Schema string
-					Value  struct {
-						ID       string
-						Revision int
-					}
+					ID       string
+					Revision int
+					Record   struct{ Schema string } `json:"_record"`
 				}
-				if json.Unmarshal(s.Bytes(), &x) == nil && x.Schema == "Alert" { // the last line may be half written
-					out[fmt.Sprintf("%s.%d", x.Value.ID, x.Value.Revision)]++
+				if json.Unmarshal(s.Bytes(), &x) == nil && x.Record.Schema == "Alert" { // the last line may be half written
+					out[fmt.Sprintf("%s.%d", x.ID, x.Revision)]++
 				}
 			}
 		}

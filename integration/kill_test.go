@@ -22,6 +22,7 @@ func long() bool { return os.Getenv("AMOSKYS_CHAOS") != "" }
 
 // TestWorkersKilled has three workers join, leave and die on three brokers while events come in.
 func TestWorkersKilled(t *testing.T) {
+	chaos(t)
 	if testing.Short() {
 		t.Skip("three real brokers take half a minute to start")
 	}

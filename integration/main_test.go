@@ -238,3 +238,11 @@ func answers(t testing.TB, url string) {
 		return resp.Body.Close()
 	})
 }
+
+// chaos leaves a test that takes long, or a machine of its own, to `make chaos`.
+func chaos(t *testing.T) {
+	t.Helper()
+	if os.Getenv("AMOSKYS_CHAOS") == "" {
+		t.Skip("runs with AMOSKYS_CHAOS=1 (make chaos): it takes minutes and a machine of its own")
+	}
+}

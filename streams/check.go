@@ -65,7 +65,7 @@ func checkStage(ctx context.Context, adm *kadm.Client, p *Plan, group string) (*
 	}
 	details, err := adm.ListTopics(ctx, names...)
 	if err != nil {
-		return nil, fmt.Errorf("list topics of stage %s: %w", p.Stage(), err)
+		return nil, fmt.Errorf("list topics of stage %s (%s): %w", p.Stage(), strings.Join(names, ", "), err)
 	}
 	var errs []error
 	for _, t := range topics {

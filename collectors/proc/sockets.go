@@ -53,6 +53,12 @@ func (c *Collector) scanSockets(ctx context.Context) error {
 	}
 	slices.Sort(inodes)
 	owners := c.owners(inodes)
+	if len(owners) < len(inodes) { // a process that is new itself
+		if err := c.scan(ctx, false); err != nil {
+			return err
+		}
+		owners = c.owners(inodes)
+	}
 	for _, i := range inodes {
 		if owners[i] == int64(os.Getpid()) {
 			continue // our own traffic to the brokers
