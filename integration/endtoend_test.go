@@ -79,6 +79,9 @@ func (v *view) finish(t *testing.T, archive string, events int) {
 	for topic, schema := range map[*schemas.Topic]string{schemas.LineageTopic: "LineageRecord", schemas.FeaturesTopic: "FeatureVector", schemas.ScoresTopic: "DetectorScore",
 		schemas.AlertsTopic: "Alert", schemas.AuditTopic: "AuditRecord"} {
 		n := v.count(t, topic, schema)
+		for until := time.Now().Add(time.Minute); n == 0 && time.Now().Before(until); n = v.count(t, topic, schema) {
+			time.Sleep(200 * time.Millisecond) // windows close at the next tick
+		}
 		t.Logf("%-34s %d %s", topic.Name, n, schema)
 		if n == 0 {
 			t.Errorf("no %s on %s", schema, topic.Name)

@@ -175,5 +175,10 @@ func TestRunTicks(t *testing.T) {
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
+	last := w.start(fused, nil) // the last ticks may have been written after the last poll
+	w.passed(time.Minute, w.tick(), fused, last)
+	if err := last.stop(); err != nil {
+		t.Fatal(err)
+	}
 	w.same(fused)
 }

@@ -154,8 +154,6 @@ func (s *Spool) Append(_ context.Context, events ...schemas.Event) error {
 	if err := s.limit(); err != nil {
 		return fmt.Errorf("spool %s: %w", s.c.Dir, err)
 	}
-	close(s.arrived)
-	s.arrived = make(chan struct{})
 	return nil
 }
 
@@ -194,6 +192,8 @@ func (s *Spool) write(events []schemas.Event) error {
 		}
 		s.counts.Appended += int64(len(rs))
 	}
+	close(s.arrived) // shippers wait for it
+	s.arrived = make(chan struct{})
 	return s.sync()
 }
 
