@@ -116,14 +116,8 @@ func decodeAlerts(t testing.TB, rs []*kgo.Record, serde *schemas.Serde) (out []*
 	return out
 }
 
-// reference is what one undisturbed task per partition makes of the ingest log: what every run over the same log must
-// equal, whatever happened to it.
-func reference(t testing.TB, opts []kgo.Opt, suite []*streams.Processor, serde *schemas.Serde) []*schemas.Alert {
-	t.Helper()
-	return referenceBefore(t, opts, suite, serde, nil)
-}
-
-// referenceBefore is the reference over the part of the log before some offsets, by partition; nil for all of it.
+// referenceBefore is what one undisturbed task per partition makes of the ingest log, up to some offsets by partition; nil
+// for all of it: what every run over the same log must equal, whatever happened to it.
 func referenceBefore(t testing.TB, opts []kgo.Opt, suite []*streams.Processor, serde *schemas.Serde, limit map[int32]int64) []*schemas.Alert {
 	t.Helper()
 	plan, err := streams.NewPlan(t.Context(), "reference", streams.Stage{Name: "reference", Processors: suite}, suite, serde)

@@ -156,7 +156,8 @@ func TestNumbersHaveNoGapsAndGoOn(t *testing.T) {
 	if len(boots) != 1 {
 		t.Errorf("boots %v: the incarnation changed without damage", boots)
 	}
-	if open(t, config(t.TempDir())).incarnation == open(t, config(t.TempDir())).incarnation {
+	one, two := open(t, config(t.TempDir())), open(t, config(t.TempDir()))
+	if one.incarnation == two.incarnation {
 		t.Error("two directories have one incarnation")
 	}
 }

@@ -93,7 +93,7 @@ func (s *containerSet) create(file string, codec *goavro.Codec) (*container, err
 		return nil, err
 	}
 	c := &container{f: f}
-	if _, err := f.Write(s.header(file, codec)); err == nil {
+	if _, err = f.Write(s.header(file, codec)); err == nil {
 		_, err = f.Seek(0, 0)
 	}
 	if err == nil {

@@ -59,7 +59,9 @@ func FuzzTemplate(f *testing.F) {
 		if got := Template(p); len(got) > maxTemplate {
 			t.Errorf("template of %q has %d bytes", p, len(got))
 		}
-		Base(p)
+		if b := Base(p); len(b) > len(p) {
+			t.Errorf("base of %q is longer: %q", p, b)
+		}
 		if System(p) && WorldWritable(p) {
 			t.Errorf("%q is both", p)
 		}
