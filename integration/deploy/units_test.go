@@ -40,7 +40,7 @@ func TestACLScriptGrantsTheWholeFile(t *testing.T) {
 	if want := len(grants(t)); len(lines) != want {
 		t.Errorf("%d commands for %d grants", len(lines), want)
 	}
-	const want = "kafka-acls.sh --bootstrap-server b:9092 --command-config client.properties --add --allow-principal User:sink --operation Read --group amoskys.amoskys.sink --resource-pattern-type prefixed"
+	const want = "kafka-acls.sh --bootstrap-server b:9092 --command-config client.properties --add --allow-principal User:sink --operation Read --group amoskys.sink. --resource-pattern-type prefixed"
 	if !strings.Contains(string(out), want+"\n") {
 		t.Errorf("no command is %q", want)
 	}
