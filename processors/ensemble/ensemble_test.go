@@ -1,6 +1,7 @@
 package ensemble
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -13,392 +14,466 @@ import (
 	"github.com/amoskys/amoskys/streams/streamstest"
 )
 
-var start = time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+// every is a configuration in which the cut is alpha, whatever the host's pace.
+func every() Config {
+	cfg := Defaults()
+	cfg.AlertsPerDay = 10_000
+	return cfg
+}
 
-// feed drives ensemble with the scores of one host.
-type feed struct {
-	t     *testing.T
+func stage(cfg Config) streams.Stage {
+	return streams.Stage{Name: "ensemble", Processors: []*streams.Processor{New(cfg)}}
+}
+
+func Test(t *testing.T) { streamstest.Run(t, stage(Defaults()), "testdata/*.txtar") }
+
+func TestValidate(t *testing.T) {
+	if err := Defaults().Validate(); err != nil {
+		t.Errorf("defaults: %v", err)
+	}
+	err := Config{Alpha: math.NaN(), BudgetPerHour: -1, BudgetPerDay: -1}.Validate()
+	for _, key := range []string{"alpha", "alerts_per_day", "budget_per_hour", "budget_per_day", "half_life", "slow_half_life", "window"} {
+		if err == nil || !strings.Contains(err.Error(), "ensemble."+key) {
+			t.Errorf("%s is not reported: %v", key, err)
+		}
+	}
+	var se *streams.SettingError
+	if !errors.As(err, &se) {
+		t.Errorf("%T is not a SettingError", err)
+	}
+}
+
+// site feeds the scores of one host.
+type site struct {
 	d     *streamstest.Driver
-	now   time.Time
+	at    time.Time
 	units int64
+	n     int
 }
 
-func newFeed(t *testing.T, cfg Config) *feed {
-	t.Helper()
-	if err := cfg.Validate(); err != nil {
-		t.Fatal(err)
+func newSite(t testing.TB, cfg Config) *site {
+	return &site{d: streamstest.New(t, stage(cfg)), at: time.Date(2026, 1, 2, 3, 0, 30, 0, time.UTC)}
+}
+
+func (s *site) pass(d time.Duration) *site { s.at = s.at.Add(d); return s }
+
+// score is one score of a process, with its path as uid. Its parent is bash.
+func (s *site) score(detector, path string, p float64) *schemas.DetectorScore {
+	s.n++
+	return &schemas.DetectorScore{Detector: detector, Version: "1", EntityType: "process", Entity: path, Title: "none of the last starts were " + path, Score: 20, PValue: p, Units: s.units,
+		Process: schemas.Process{UID: path, PID: int64(s.n), Path: path, Name: path[strings.LastIndex(path, "/")+1:]}, Hostname: "web1",
+		Ancestry: []schemas.Ancestor{{UID: "shell", Name: "bash", Path: "/usr/bin/bash"}}, Features: []schemas.Feature{{Name: detector, Value: 20, Baseline: 3}}}
+}
+
+func (s *site) send(x *schemas.DetectorScore) {
+	s.at = s.at.Add(time.Second)
+	s.d.Derive(schemas.ScoresTopic, "t/h", x, s.at)
+}
+
+// usual lets a host judge so many processes, of which one in twenty is unusual enough to be seen.
+func (s *site) usual(n int) *site {
+	for i := range n / 20 {
+		s.units += 20
+		s.send(s.score(gated[0], fmt.Sprintf("/usr/bin/usual%d", i), 0.04))
 	}
-	return &feed{t: t, d: streamstest.New(t, streams.Stage{Name: "ensemble", Processors: []*streams.Processor{New(cfg)}}), now: start}
+	return s
 }
 
-func (f *feed) pass(d time.Duration) { f.now = f.now.Add(d) }
-
-func (f *feed) score(s *schemas.DetectorScore) {
-	f.t.Helper()
-	if s.EntityType == "" {
-		s.EntityType = "process"
-	}
-	f.d.Derive(schemas.ScoresTopic, "t/h", s, f.now)
+// strange is a process that two detectors find most unusual.
+func (s *site) strange(path string) *schemas.DetectorScore {
+	s.units++
+	s.send(s.score(gated[0], path, 0.0005))
+	x := s.score(gated[1], path, 0.0005)
+	s.send(x)
+	return x
 }
 
-// certain is what a rule says of a process.
-func (f *feed) certain(rule, uid string, severity int32) {
-	f.t.Helper()
-	f.score(&schemas.DetectorScore{Detector: "signature." + rule, Version: "1", Certain: true, Entity: uid, Title: "Rule " + rule, SeverityID: severity, Score: 1,
-		Techniques: []string{"T1"}, Tactics: []string{"execution"}, Process: schemas.Process{UID: uid, PID: 7, Name: "x", Path: "/tmp/x", UserName: "alice"}, Ancestry: []schemas.Ancestor{{UID: "p", Name: "bash"}}, Object: "/etc/y"})
-}
-
-// unusual is what a detector with p-values says of a process. Of twenty units that are scored one arrives.
-func (f *feed) unusual(detector, uid string, p float64) {
-	f.t.Helper()
-	f.units += 20
-	f.score(&schemas.DetectorScore{Detector: "rarity." + detector, Version: "1", Entity: uid, Title: "Odd " + detector, Score: -math.Log2(p), PValue: p, Calibration: 2000, Units: f.units,
-		Process: schemas.Process{UID: uid, Path: "/opt/" + uid}, Features: []schemas.Feature{{Name: detector + "_seen", Value: 1, Baseline: 500}}})
-}
-
-// ordinary are n processes of which one detector says a little: what fused values are compared with.
-func (f *feed) ordinary(n int) {
-	f.t.Helper()
-	for i := range n {
-		f.unusual("executable", fmt.Sprintf("o%d", i), 0.01+0.001*float64(i*17%40))
-		f.pass(time.Second)
-	}
-}
-
-func (f *feed) alerts() (out []*schemas.Alert) {
-	f.t.Helper()
-	for _, v := range f.d.Out(schemas.AlertsTopic) {
+func (s *site) alerts() (out []*schemas.Alert) {
+	for _, v := range s.d.Out(schemas.AlertsTopic) {
 		out = append(out, v.(*schemas.Alert))
 	}
 	return out
 }
 
-// TestCertain: a rule speaks of an entity once a day, in full; another entity or rule is another alert.
-func TestCertain(t *testing.T) {
-	f := newFeed(t, Defaults())
-	for range 5 {
-		f.certain("memfd_execution", "u1", 4)
-		f.pass(time.Minute)
-	}
-	f.certain("memfd_execution", "u2", 4)
-	f.certain("server_shell", "u1", 5)
-	got := f.alerts()
-	if len(got) != 3 {
-		t.Fatalf("%d alerts, want 3", len(got))
-	}
-	a := got[0]
-	if a.Title != "Rule memfd_execution" || a.SeverityID != 4 || a.Severity != "High" || a.Confidence != 1 || a.Entity.UID != "u1" || a.Object != "/etc/y" {
-		t.Errorf("alert is %+v", a)
-	}
-	if len(a.Detectors) != 1 || a.Detectors[0].Weight != 1 || a.Techniques[0] != "T1" || a.Tactics[0] != "execution" || len(a.Provenance.Causes) != 1 || len(a.Inputs) != 1 {
-		t.Errorf("evidence is %+v", a)
-	}
-	for _, want := range []string{"/tmp/x", "pid 7", "alice", "bash", "/etc/y"} {
-		if !strings.Contains(a.Description, want) {
-			t.Errorf("description lacks %q: %s", want, a.Description)
+// first are the alerts without later revisions.
+func (s *site) first() (out []*schemas.Alert) {
+	for _, a := range s.alerts() {
+		if a.Revision == 0 {
+			out = append(out, a)
 		}
 	}
-	if got[2].Severity != "Critical" || got[0].ID == got[1].ID || got[0].ID == got[2].ID {
-		t.Errorf("alerts are %+v", got)
-	}
-	f.pass(25 * time.Hour)
-	f.certain("memfd_execution", "u1", 4)
-	if n := len(f.alerts()); n != 4 {
-		t.Errorf("%d alerts after a day, want 4", n)
-	}
-	f.d.Fuzz(10)
+	return out
 }
 
-// TestCertainWithoutEntity: of what has no identity nothing is a repeat.
-func TestCertainWithoutEntity(t *testing.T) {
-	f := newFeed(t, Defaults())
-	f.certain("ld_preload", "", 4)
-	f.certain("ld_preload", "", 4)
-	if n := len(f.alerts()); n != 2 {
-		t.Errorf("%d alerts, want 2", n)
+func TestUnusualProcess(t *testing.T) {
+	s := newSite(t, every()).usual(3000)
+	s.strange("/tmp/x/implant")
+	s.d.Tick(s.at.Add(2 * time.Minute))
+	out := s.alerts()
+	if len(out) != 2 || out[0].Revision != 0 || out[1].Revision != 1 || out[0].ID != out[1].ID {
+		t.Fatalf("%d alerts, want one with a revision: %+v", len(out), out)
 	}
-}
-
-// TestUnusual: after ordinary processes, one that is far more unusual is an alert that says why; ordinary ones are none.
-func TestUnusual(t *testing.T) {
-	f := newFeed(t, Defaults())
-	f.ordinary(300)
-	if got := f.alerts(); len(got) > 0 {
-		t.Fatalf("an ordinary process is an alert: %+v", got[0].Description)
+	a := out[1]
+	if a.ID != schemas.AlertID("t", "ensemble", "/tmp/x/implant", 0, a.Provenance.Causes[0]) {
+		t.Errorf("id %s", a.ID)
 	}
-	f.unusual("executable", "odd", 0.0005)
-	got := f.alerts()
-	if len(got) != 1 {
-		t.Fatalf("%d alerts, want 1", len(got))
+	if want := 1.0 / 2982; math.Abs(a.FusedP-want) > 1e-9 || a.Confidence != 1-a.FusedP {
+		t.Errorf("p %v, want %v; confidence %v", a.FusedP, want, a.Confidence)
 	}
-	a := got[0]
-	if a.Title != "Odd executable" || a.FusedP <= 0 || a.FusedP > 0.001 || math.Abs(a.Confidence-(1-a.FusedP)) > 1e-12 || a.SeverityID != 2 || a.Entity.UID != "odd" {
-		t.Errorf("alert is %+v", a)
+	if a.Entity != (schemas.Entity{Type: "process", UID: "/tmp/x/implant", Name: "implant"}) || a.Hostname != "web1" || a.Process.Path != "/tmp/x/implant" || len(a.Lineage) != 1 {
+		t.Errorf("entity %+v, process %+v", a.Entity, a.Process)
 	}
-	for _, want := range []string{"/opt/odd", "rarity.executable: odd executable (p 0.0005)", "executable_seen is 1 against 500"} {
-		if !strings.Contains(a.Description, want) {
-			t.Errorf("description lacks %q: %s", want, a.Description)
+	if a.Severity != "Low" || a.SeverityID != 2 || a.Title != "Program that rarely runs here: implant" || len(a.Techniques)+len(a.Tactics) != 0 {
+		t.Errorf("severity %s, title %q, techniques %v", a.Severity, a.Title, a.Techniques)
+	}
+	if len(a.Provenance.Causes) != 2 || len(a.Inputs) != 2 || len(a.Features) != 2 || len(a.Detectors) != 2 {
+		t.Errorf("%d causes, %d inputs, %d features, %d detectors", len(a.Provenance.Causes), len(a.Inputs), len(a.Features), len(a.Detectors))
+	}
+	if w := a.Detectors[0].Weight + a.Detectors[1].Weight; w != 1 {
+		t.Errorf("weights sum to %v", w)
+	}
+	for _, part := range []string{"/tmp/x/implant (pid", "started by bash", "99.97 % of the last 2981 processes", "(rarity.executable, p 0.0005)"} {
+		if !strings.Contains(a.Description, part) {
+			t.Errorf("description lacks %q: %s", part, a.Description)
 		}
 	}
-	f.d.Fuzz(3)
+	s.d.Fuzz(3)
 }
 
-// TestAmend: detectors that join later amend the alert, under its id; not within a minute, and not with less than was said.
-func TestAmend(t *testing.T) {
-	f := newFeed(t, Defaults())
-	f.ordinary(300)
-	f.unusual("executable", "odd", 0.0005)
-	f.pass(10 * time.Second)
-	f.unusual("lineage", "odd", 0.0004) // too soon for another revision
-	f.pass(2 * time.Minute)
-	f.unusual("executable", "odd", 0.04) // says less than before
-	f.unusual("template", "odd", 0.0003)
-	got := f.alerts()
-	if len(got) != 2 {
-		t.Fatalf("%d alerts, want 2", len(got))
+// TestFewProcesses shows that a host with too few processes cannot have one in a thousand.
+func TestFewProcesses(t *testing.T) {
+	s := newSite(t, every()).usual(900)
+	s.strange("/tmp/implant")
+	if out := s.alerts(); len(out) != 0 {
+		t.Errorf("%d alerts", len(out))
 	}
-	a, b := got[0], got[1]
-	if a.ID != b.ID || a.Revision != 0 || b.Revision != 1 || len(b.Detectors) != 3 || b.Title != "Odd template" || b.SeverityID < 3 {
-		t.Errorf("revisions are\n%+v\n%+v", a, b)
+}
+
+// TestSampledIsNoEvidence sends scores of the audit sample, as in the warm-up.
+func TestSampledIsNoEvidence(t *testing.T) {
+	s := newSite(t, every())
+	for i := range 100 {
+		s.units += 50
+		x := s.score(gated[0], fmt.Sprintf("/bin/p%d", i), 0.0001)
+		x.Sampled = true
+		s.send(x)
 	}
-	sum := 0.0
-	for i, m := range b.Detectors {
-		sum += m.Weight
-		if i > 0 && m.Weight > b.Detectors[i-1].Weight {
-			t.Errorf("weights are not in order: %+v", b.Detectors)
+	if out := s.alerts(); len(out) != 0 {
+		t.Errorf("%d alerts", len(out))
+	}
+}
+
+func TestDescendantsJoin(t *testing.T) {
+	s := newSite(t, every()).usual(3000)
+	s.strange("/tmp/dropper")
+	s.pass(5 * time.Minute)
+	child := func(path string, p float64) {
+		x := s.score(gated[1], path, p)
+		x.Ancestry = append([]schemas.Ancestor{{UID: "/tmp/dropper", Name: "dropper"}}, x.Ancestry...)
+		s.units++
+		s.send(x)
+	}
+	child("/usr/bin/id", 0.0009)
+	child("/usr/bin/whoami", 0.0009)
+	child("/usr/bin/ls", 0.04) // too usual to count
+	s.d.Tick(s.at.Add(2 * time.Minute))
+	out := s.alerts()
+	if len(s.first()) != 1 || len(out) != 3 {
+		t.Fatalf("%d alerts, %d records, want one with two revisions", len(s.first()), len(out))
+	}
+	a := out[2]
+	if a.Entity.UID != "/tmp/dropper" || !strings.Contains(a.Description, "belong to it, 2: /usr/bin/id") || !strings.Contains(a.Description, "/usr/bin/whoami") {
+		t.Errorf("last revision: %s", a.Description)
+	}
+	if strings.Contains(a.Description, "/usr/bin/ls") || len(a.Provenance.Causes) != 4 {
+		t.Errorf("last revision has %d causes: %s", len(a.Provenance.Causes), a.Description)
+	}
+	s.d.Fuzz(3)
+}
+
+// TestTouchingIsNoBlame shows that what a process starts does not belong to an alert that is only about what it touched.
+func TestTouchingIsNoBlame(t *testing.T) {
+	s := newSite(t, every()).usual(3000)
+	s.send(s.score(gated[2], "/usr/lib/systemd/systemd", 0.0005))
+	x := s.score(gated[1], "/opt/new", 0.0005)
+	x.Ancestry = []schemas.Ancestor{{UID: "/usr/lib/systemd/systemd", Name: "systemd"}}
+	s.send(x)
+	if out := s.first(); len(out) != 2 || out[0].Title != "systemd touches something new to it" || out[1].Title != "Program that systemd rarely starts: new" {
+		t.Errorf("alerts: %+v", out)
+	}
+}
+
+// TestAlikeJoins starts a program again that was an alert: it is the same alert.
+func TestAlikeJoins(t *testing.T) {
+	s := newSite(t, every()).usual(3000)
+	s.strange("/tmp/implant")
+	s.pass(2 * time.Hour).usual(100)
+	x := s.score(gated[0], "/tmp/implant", 0.0005)
+	x.Entity, x.Process.UID = "second", "second"
+	s.send(x)
+	s.d.Tick(s.at.Add(2 * time.Minute))
+	if n := len(s.first()); n != 1 {
+		t.Errorf("%d alerts, want 1", n)
+	}
+	s.pass(26 * time.Hour).usual(100) // the alert takes nothing in any more
+	s.strange("/tmp/implant")
+	if n := len(s.first()); n != 2 {
+		t.Errorf("%d alerts after a day, want 2", n)
+	}
+	s.d.Fuzz(2)
+}
+
+func TestAtMostOneRevisionAMinute(t *testing.T) {
+	s := newSite(t, every()).usual(12_000)
+	s.strange("/tmp/dropper")
+	for i := range 100 {
+		x := s.score(gated[1], fmt.Sprintf("/usr/bin/tool%d", i), 0.0009)
+		x.Ancestry = []schemas.Ancestor{{UID: "/tmp/dropper", Name: "dropper"}}
+		s.units += 20
+		s.send(x)
+	}
+	s.d.Tick(s.at.Add(2 * time.Minute))
+	out := s.alerts()
+	if len(out) < 3 || len(out) > 4 {
+		t.Errorf("%d records in 100 seconds", len(out))
+	}
+	a := out[len(out)-1]
+	if len(a.Provenance.Causes) > maxCauses || !strings.Contains(a.Description, "belong to it, ") {
+		t.Errorf("%d causes, %s", len(a.Provenance.Causes), a.Description)
+	}
+	for i, a := range out {
+		if a.Revision != int32(i) {
+			t.Errorf("record %d has revision %d", i, a.Revision)
 		}
 	}
-	if math.Abs(sum-1) > 1e-12 {
-		t.Errorf("weights sum to %v", sum)
-	}
-	if len(b.Provenance.Causes) != 3 || len(b.Inputs) != 3 || b.Provenance.Causes[0] != a.Provenance.Causes[0] {
-		t.Errorf("causes are %v of %v", b.Provenance.Causes, b.Inputs)
-	}
-	if b.Risk > a.Risk {
-		t.Errorf("risk went from %v to %v: the same evidence counted twice", a.Risk, b.Risk)
-	}
-	f.pass(session + time.Minute)
-	f.unusual("executable", "odd", 0.0001)
-	if got := f.alerts(); len(got) != 3 || got[2].Revision != 0 || got[2].ID == a.ID {
-		t.Errorf("after a session: %+v", got[len(got)-1])
-	}
-	f.d.Fuzz(3)
 }
 
-// TestBudget: what is over the hour's budget is held back and counted, told by the next alert, and by a summary when the day
-// is over. Certain rules always pass.
 func TestBudget(t *testing.T) {
-	f := newFeed(t, Defaults())
-	f.ordinary(300)
-	for i := range 4 {
-		f.unusual("executable", fmt.Sprintf("odd%d", i), 0.0004-0.00005*float64(i))
-		f.pass(time.Second)
+	cfg := every()
+	s := newSite(t, cfg).usual(20_000)
+	for i := range 6 {
+		s.strange(fmt.Sprintf("/opt/app%d", i))
 	}
-	if n := len(f.alerts()); n != 2 {
-		t.Fatalf("%d alerts in the hour, want 2", n)
+	s.pass(time.Hour)
+	s.strange("/opt/later")
+	s.d.Tick(s.at.Add(time.Hour))
+	out := s.first()
+	var titles []string
+	for _, a := range out {
+		titles = append(titles, a.Title)
 	}
-	f.certain("memfd_execution", "u1", 4)
-	if a := f.alerts()[2]; a.HeldBack != 2 || a.Detectors[0].Name != "signature.memfd_execution" {
-		t.Errorf("alert after two were held back: %+v", a)
+	want := []string{"Program that rarely runs here: app0", "Program that rarely runs here: app1", "Program that rarely runs here: later", "Unusual processes held back by the alert budget"}
+	if !slices.Equal(titles, want) {
+		t.Fatalf("alerts %q, want %q", titles, want)
 	}
-	f.pass(time.Hour)
-	f.unusual("executable", "odd9", 0.0001)
-	if a := f.alerts()[3]; a.HeldBack != 2 || a.Entity.UID != "odd9" {
-		t.Errorf("alert of the next hour: %+v", a)
+	later, sum := out[2], out[3]
+	if sum.HeldBack != 4 || sum.Severity != "Informational" || sum.Entity.Type != "host" || !strings.Contains(sum.Description, "/opt/app2 (pid") || !strings.Contains(sum.Description, "/opt/app5 (pid") ||
+		len(sum.Provenance.Causes) < 4 || sum.Hostname != "web1" {
+		t.Errorf("summary: %+v", sum)
 	}
-	f.pass(24 * time.Hour)
-	f.d.Tick(f.now)
-	got := f.alerts()
-	if len(got) != 5 {
-		t.Fatalf("%d alerts, want a summary as the fifth", len(got))
+	if later.HeldBack != 4 {
+		t.Errorf("later alert says that %d were held back", later.HeldBack)
 	}
-	if a := got[4]; a.Title != "Alerts held back by the budget" || a.HeldBack != 2 || a.SeverityID != 1 || a.Entity.Type != "host" || len(a.Provenance.Causes) != 1 || !strings.Contains(a.Description, "2026-01-03T00:00:00Z, 3 alerts") {
-		t.Errorf("summary is %+v", a)
-	}
-	f.d.Fuzz(3)
+	s.d.Fuzz(3)
 }
 
-// TestBudgetOfDay: hours add up to the day's budget, and a budget of nothing lets nothing pass.
-func TestBudgetOfDay(t *testing.T) {
-	for _, c := range []struct{ hour, day, want int }{{2, 3, 3}, {0, 20, 0}, {2, 0, 0}} {
-		cfg := Defaults()
-		cfg.BudgetPerHour, cfg.BudgetPerDay = c.hour, c.day
-		f := newFeed(t, cfg)
-		f.ordinary(300)
-		for i := range 8 {
-			f.unusual("executable", fmt.Sprintf("odd%d", i), 0.0004-0.00004*float64(i))
-			f.pass(31 * time.Minute)
-		}
-		if n := len(f.alerts()); n != c.want {
-			t.Errorf("budget %d an hour, %d a day: %d alerts, want %d", c.hour, c.day, n, c.want)
-		}
+// TestSummaryIsAmended holds back in two hours of a day, and in one of the next.
+func TestSummaryIsAmended(t *testing.T) {
+	cfg := every()
+	cfg.BudgetPerHour = 0
+	s := newSite(t, cfg).usual(4000)
+	for i, wait := range []time.Duration{0, 2 * time.Hour, 20 * time.Hour} {
+		s.pass(wait)
+		s.strange(fmt.Sprintf("/opt/app%d", i))
+	}
+	s.d.Tick(s.at.Add(2 * time.Hour))
+	out := s.alerts()
+	if len(out) != 3 || out[0].ID != out[1].ID || out[1].Revision != 1 || out[1].HeldBack != 2 || out[2].ID == out[0].ID || out[2].Revision != 0 || out[2].HeldBack != 1 {
+		t.Errorf("summaries: %+v", out)
 	}
 }
 
-// TestRisk: risk adds up, halves with the half-life, stays below 100, and late evidence does not make it older.
-func TestRisk(t *testing.T) {
-	f := newFeed(t, Defaults())
-	f.certain("a", "u1", 3)
-	f.pass(time.Hour)
-	f.certain("a", "u2", 3)
-	f.pass(1000 * time.Hour)
-	f.certain("a", "u3", 3)
-	for i := range 30 {
-		f.certain("a", fmt.Sprintf("v%d", i), 5)
-	}
-	got := f.alerts()
-	risk := func(r float64) float64 { return math.Round(1000*(1-math.Exp(-r/10))) / 10 }
-	for i, want := range []float64{risk(9), risk(13.5), risk(9)} {
-		if got[i].Risk != want {
-			t.Errorf("risk %d is %v, want %v", i, got[i].Risk, want)
-		}
-	}
-	for _, a := range got {
-		if !(a.Risk >= 0 && a.Risk <= 100) {
-			t.Errorf("risk is %v", a.Risk)
-		}
-	}
-}
-
-func TestSeverity(t *testing.T) {
-	for _, c := range []struct {
-		risk  float64
-		agree int
-		want  int32
-	}{{0, 1, 2}, {34.9, 1, 2}, {0, 2, 3}, {35, 1, 3}, {74.9, 3, 3}, {75, 1, 4}, {100, 4, 4}} {
-		if got := severity(c.risk, c.agree); got != c.want {
-			t.Errorf("severity of risk %v with %d detectors is %d, want %d", c.risk, c.agree, got, c.want)
-		}
-	}
-}
-
-func TestRecalibrate(t *testing.T) {
-	for _, c := range []struct {
-		above, kept, added, units int64
-		want                      float64
-	}{
-		{0, 0, 0, 5000, 1},              // nothing to compare with
-		{0, 100, 100, 2000, 1.0 / 2001}, // one in twenty of the units arrives
-		{99, 100, 100, 2000, 100.0 / 2001},
-		{0, 100, 200, 2000, 1.0 / 1001}, // half of what was added is kept: half the units count
-		{0, 100, 100, 10, 1.0 / 101},    // a detector that counts otherwise
-		{50, 50, 50, 50, 1},
-	} {
-		if got := recalibrate(c.above, c.kept, c.added, c.units); got != c.want {
-			t.Errorf("%+v: %v", c, got)
-		}
-	}
-}
-
-// TestMinUnits: as long as a host has few scored units nothing from rarity is an alert.
-func TestMinUnits(t *testing.T) {
+// TestCut lets a host start so many processes a day that one in a thousand would be many alerts.
+func TestCut(t *testing.T) {
 	cfg := Defaults()
-	cfg.MinUnits = 20_000
-	f := newFeed(t, cfg)
-	f.ordinary(300)
-	f.unusual("executable", "odd", 0.0005)
-	if n := len(f.alerts()); n > 0 {
-		t.Errorf("%d alerts", n)
+	cfg.BudgetPerHour = 1000
+	s := newSite(t, cfg).usual(12_000)
+	s.units += 20
+	s.send(s.score(gated[0], "/opt/most", 0.0005))
+	for i := range 8 {
+		s.units += 20
+		s.send(s.score(gated[0], fmt.Sprintf("/opt/app%d", i), 0.001))
+	}
+	s.d.Tick(s.at.Add(time.Hour))
+	if out := s.first(); len(out) != 1 || out[0].Entity.Name != "most" {
+		t.Errorf("alerts: %+v", out)
 	}
 }
 
-// TestPassedOver: the sample, and what has no entity, is for audits of the calibration.
-func TestPassedOver(t *testing.T) {
-	f := newFeed(t, Defaults())
-	f.ordinary(300)
-	f.score(&schemas.DetectorScore{Detector: "rarity.executable", Entity: "s", PValue: 0.00001, Units: 9000, Sampled: true})
-	f.score(&schemas.DetectorScore{Detector: "rarity.executable", PValue: 0.00001, Units: 9000})
-	if n := len(f.alerts()); n > 0 {
-		t.Errorf("%d alerts", n)
+func certain(s *site, rule, path, object string) *schemas.DetectorScore {
+	x := s.score("signature."+rule, path, 0)
+	x.Certain, x.SeverityID, x.Title, x.Score, x.Object, x.Techniques, x.Tactics = true, 4, "Thing that is certain", 1, object, []string{"T1620"}, []string{"defense-evasion"}
+	return x
+}
+
+func TestCertain(t *testing.T) {
+	s := newSite(t, every())
+	s.send(certain(s, "memfd", "/memfd:x", "/memfd:x"))
+	s.send(certain(s, "memfd", "/memfd:x", "/memfd:x")) // a repeat
+	s.send(certain(s, "other", "/memfd:x", "10.0.0.1 port 443"))
+	s.send(certain(s, "memfd", "/memfd:y", "/memfd:y"))
+	s.d.Tick(s.at.Add(2 * time.Minute))
+	out := s.alerts()
+	if len(out) != 3 {
+		t.Fatalf("%d alerts, want 3", len(out))
 	}
-	if n := len(f.d.Records(schemas.DeadLetterTopic.Name)); n > 0 {
-		t.Errorf("%d dead letters", n)
+	a := out[0]
+	if a.ID != schemas.AlertID("t", "signature.memfd", "/memfd:x", 0, a.Provenance.Causes[0]) || a.Severity != "High" || a.Confidence != 1 || a.Title != "Thing that is certain" ||
+		!slices.Equal(a.Techniques, []string{"T1620"}) || !slices.Equal(a.Tactics, []string{"defense-evasion"}) || len(a.Detectors) != 1 || a.Detectors[0].Weight != 1 || len(a.Inputs) != 1 {
+		t.Errorf("alert: %+v", a)
+	}
+	if !(a.Risk > 50 && out[1].Risk > a.Risk) {
+		t.Errorf("risks %v, %v", a.Risk, out[1].Risk)
+	}
+	s.d.Fuzz(3)
+}
+
+func TestCertainIsAmendedByNewObjects(t *testing.T) {
+	s := newSite(t, every())
+	s.send(certain(s, "thread", "/x", "/usr/bin/a"))
+	s.send(certain(s, "thread", "/x", "/usr/bin/b"))
+	s.send(certain(s, "thread", "/x", "/usr/bin/c"))
+	s.send(certain(s, "thread", "/x", "/usr/bin/b"))
+	s.d.Tick(s.at.Add(2 * time.Minute))
+	out := s.alerts()
+	if len(out) != 2 || out[1].Revision != 1 || !strings.Contains(out[1].Description, "/usr/bin/a, /usr/bin/b, /usr/bin/c. Times it was said again: 3.") || len(out[1].Provenance.Causes) != 3 {
+		t.Fatalf("alerts: %+v", out)
+	}
+	s.pass(26 * time.Hour)
+	s.send(certain(s, "thread", "/x", "/usr/bin/a"))
+	if n := len(s.first()); n != 2 {
+		t.Errorf("%d alerts after a day, want 2", n)
 	}
 }
 
-// TestRefused: a p-value that cannot be one is a dead letter, and changes nothing.
-func TestRefused(t *testing.T) {
-	f := newFeed(t, Defaults())
-	for _, p := range []float64{0, -1, 1.5, math.NaN(), math.Inf(1)} {
-		f.score(&schemas.DetectorScore{Detector: "rarity.executable", Entity: "u", PValue: p, Units: 9000})
+// TestCertainPassesTheBudget, and uses it up.
+func TestCertainPassesTheBudget(t *testing.T) {
+	s := newSite(t, every()).usual(3000)
+	for i := range 30 {
+		s.send(certain(s, "memfd", fmt.Sprintf("/memfd:%d", i), ""))
 	}
-	got := f.d.Out(schemas.DeadLetterTopic)
-	if len(got) != 5 {
-		t.Fatalf("%d dead letters, want 5", len(got))
-	}
-	if n := len(f.alerts()); n > 0 {
-		t.Errorf("%d alerts", n)
-	}
-	f.certain("a", "u", 4)
-	if n := len(f.alerts()); n != 1 {
-		t.Errorf("%d alerts after them", n)
+	s.strange("/opt/app")
+	if n := len(s.first()); n != 30 {
+		t.Errorf("%d alerts, want 30", n)
 	}
 }
 
-// TestHost: an alert about a host's minute is about the host, and its id is that of the minute.
-func TestHost(t *testing.T) {
-	f := newFeed(t, Defaults())
-	f.ordinary(300)
-	at := f.now.Truncate(time.Minute).UnixNano()
-	f.score(&schemas.DetectorScore{Detector: "rarity.rate", Version: "1", EntityType: "host", Entity: "t/h", Title: "Busy", PValue: 0.0002, Units: 9000, WindowStart: at, Object: "execs"})
-	got := f.alerts()
-	if len(got) != 1 || got[0].Entity.Type != "host" || got[0].Entity.Name != "h" || got[0].ID != schemas.AlertID("t", name, "t/h", at, "") || !strings.Contains(got[0].Description, "Host h") {
-		t.Fatalf("alerts are %+v", got)
+// TestRarityJoinsCertain sends evidence about the process of a rule's alert, and one without an entity.
+func TestRarityJoinsCertain(t *testing.T) {
+	s := newSite(t, every()).usual(3000)
+	s.send(certain(s, "memfd", "/memfd:x", ""))
+	s.strange("/memfd:x")
+	anonymous := certain(s, "memfd", "/memfd:x", "")
+	anonymous.Entity, anonymous.Process.UID = "", ""
+	s.send(anonymous)
+	s.send(anonymous)
+	s.d.Tick(s.at.Add(2 * time.Minute))
+	out := s.alerts()
+	if len(s.first()) != 3 {
+		t.Fatalf("%d alerts, want 3", len(s.first()))
+	}
+	a := out[len(out)-1]
+	if a.Revision != 1 || len(a.Detectors) != 3 || a.Detectors[0].Name != "signature.memfd" || a.Severity != "High" || a.Title != "Thing that is certain" || a.Confidence != 1 {
+		t.Errorf("revision: %+v", a)
+	}
+	if e := out[2].Entity; e.Type != "host" || e.UID != "t/h" || e.Name != "web1" {
+		t.Errorf("entity of the alert without a process: %+v", e)
 	}
 }
 
-// TestJoin: a detector's least p-value counts, members are sorted by it, and causes are bounded.
-func TestJoin(t *testing.T) {
-	var x caseRow
-	put := func(detector string, p float64, causes ...string) bool {
-		return x.join(&streams.Record{Causes: causes}, &schemas.DetectorScore{Detector: detector, PValue: p})
-	}
-	if !put("b", 0.01, "1") || !put("a", 0.01, "2") || put("b", 0.02, "3") || put("b", 0.01, "3") || !put("b", 0.001, "4") {
-		t.Error("what is new is not told")
-	}
-	if got := []string{x.Members[0].Name, x.Members[1].Name}; !slices.Equal(got, []string{"b", "a"}) {
-		t.Errorf("members are %v", got)
-	}
-	for i := range 40 {
-		put("c", 0.01/float64(i+2), fmt.Sprintf("c%d", i))
-	}
-	if len(x.Causes) != maxCauses || len(x.Inputs) != maxCauses || x.Causes[0] != "1" {
-		t.Errorf("causes are %v", x.Causes)
-	}
-	want := 4 / (1 + 1/0.001 + 1/0.01 + 41/0.01)
-	if got := x.fuse(); math.Abs(got-want) > 1e-12 {
-		t.Errorf("fused p is %v, want %v", got, want)
+func TestRateIsShown(t *testing.T) {
+	s := newSite(t, every()).usual(3000)
+	s.send(&schemas.DetectorScore{Detector: "rate.host", Version: "1", EntityType: "host", Entity: "t/h", Title: "execs was 90 in a minute, where 3.9 is usual", PValue: 0.001,
+		Features: []schemas.Feature{{Name: "rate.host", Value: 9}, {Name: "execs", Value: 90, Baseline: 3.9}}})
+	s.strange("/opt/app")
+	a := s.first()[0]
+	if f := a.Features[len(a.Features)-1]; f.Name != "execs" || !strings.HasSuffix(a.Description, "On the host, execs was 90 in a minute, where 3.9 is usual.") {
+		t.Errorf("alert: %+v", a)
 	}
 }
 
-func TestDescribeUnknown(t *testing.T) {
-	for p, want := range map[*schemas.Process]string{{Path: "/x"}: "/x", {Name: "x"}: "x", {}: "of which only the id is known"} {
-		if got := nameOf(p); got != want {
-			t.Errorf("name is %q, want %q", got, want)
-		}
+// TestUngatedDetectorsOnlyAddRisk sends scores of a detector that takes no part in decisions.
+func TestUngatedDetectorsOnlyAddRisk(t *testing.T) {
+	s := newSite(t, every()).usual(3000)
+	for range 50 {
+		s.send(s.score("flow.codebook", "/opt/app", 1e-6))
 	}
-	if lowerFirst("") != "" {
-		t.Error("text from nothing")
+	if n := len(s.alerts()); n != 0 {
+		t.Fatalf("%d alerts", n)
 	}
-}
-
-func TestValidate(t *testing.T) {
-	if err := Defaults().Validate(); err != nil {
-		t.Error(err)
-	}
-	var keys []string
-	for _, e := range streams.SettingErrors(Config{Alpha: math.NaN(), BudgetPerHour: -1, BudgetPerDay: -1}.Validate()) {
-		keys = append(keys, strings.TrimPrefix(e.Key, "ensemble."))
-		if e.Want == "" || e.Value == "" {
-			t.Errorf("problem is %+v", e)
-		}
-	}
-	if got := strings.Join(keys, " "); got != "alpha budget_per_hour budget_per_day half_life window min_units" {
-		t.Errorf("problems are of %s", got)
+	s.strange("/opt/other")
+	if a := s.first()[0]; a.Risk < 90 || a.Severity != "High" {
+		t.Errorf("risk %v, severity %s", a.Risk, a.Severity)
 	}
 }
 
-func TestScenarios(t *testing.T) {
-	cfg := Config{Alpha: 0.05, BudgetPerHour: 1, BudgetPerDay: 20, HalfLife: time.Hour, Window: 64, MinUnits: 20}
-	streamstest.Run(t, streams.Stage{Name: "ensemble", Processors: []*streams.Processor{New(cfg)}}, "testdata/*.txtar")
+func TestRiskDecays(t *testing.T) {
+	var r riskRow
+	cfg := Defaults()
+	r.add(cfg, hour, 16)
+	at := r.shown()
+	r.add(cfg, 2*hour, 0)
+	if math.Abs(r.Fast-8) > 1e-9 || r.Slow < 15 {
+		t.Errorf("after an hour: %+v", r)
+	}
+	r.add(cfg, hour, 0) // time does not go back
+	if r.At != 2*hour {
+		t.Errorf("time went back to %d", r.At)
+	}
+	if at != 79.8 || r.shown() >= at {
+		t.Errorf("shown %v, then %v", at, r.shown())
+	}
+	if b := r.tactics(2*hour, []string{"execution", "persistence"}); b != tacticBonus {
+		t.Errorf("bonus %v for one more tactic", b)
+	}
+	if b := r.tactics(30*hour, []string{"execution"}); b != 0 {
+		t.Errorf("bonus %v a day later", b)
+	}
+}
+
+func TestBadScores(t *testing.T) {
+	s := newSite(t, every())
+	for _, p := range []float64{0, -1, 1.5, math.NaN()} {
+		s.send(s.score(gated[0], "/x", p))
+	}
+	if n := len(s.d.Out(schemas.DeadLetterTopic)); n != 4 {
+		t.Errorf("%d dead letters, want 4", n)
+	}
+	p := New(Defaults())
+	p.Accepts = nil
+	d := streamstest.New(t, streams.Stage{Name: "ensemble", Processors: []*streams.Processor{p}})
+	d.Derive(schemas.ScoresTopic, "t/h", &schemas.FeatureVector{}, s.at)
+	if n := len(d.Out(schemas.DeadLetterTopic)); n != 1 {
+		t.Errorf("%d dead letters for a record of another kind, want 1", n)
+	}
+}
+
+// TestWhatLedToIt shows that an alert takes in what was unusual about its process and its ancestors just before.
+func TestWhatLedToIt(t *testing.T) {
+	s := newSite(t, every()).usual(3000)
+	s.send(s.score(gated[0], "/usr/bin/wget", 0.04)) // as usual as the others
+	child := s.score(gated[1], "/memfd:x", 0.04)
+	s.send(child)
+	rule := certain(s, "memfd", "/memfd:x", "")
+	rule.Ancestry = append([]schemas.Ancestor{{UID: "/usr/bin/wget", PID: 77, Name: "wget", Path: "/usr/bin/wget"}}, rule.Ancestry...)
+	s.send(rule)
+	out := s.alerts()
+	if len(out) != 1 {
+		t.Fatalf("%d alerts, want 1", len(out))
+	}
+	a := out[0]
+	if len(a.Detectors) != 2 || a.Detectors[1].Name != gated[1] || len(a.Provenance.Causes) != 3 || !strings.Contains(a.Description, "belong to it, 1: /usr/bin/wget (pid 77, p ") {
+		t.Errorf("%d detectors, %d causes: %s", len(a.Detectors), len(a.Provenance.Causes), a.Description)
+	}
+	s.d.Fuzz(2)
 }

@@ -1,106 +1,120 @@
 package rarity
 
 import (
-	"math"
+	"math/bits"
 
 	"github.com/amoskys/amoskys/streams"
 )
 
-// counts are how often names were seen, per host and per tenant.
+// counts are how often names were seen in contexts, such as executables under a parent. Its owners are hosts and tenants.
 type counts struct {
-	rows  *streams.Table[countRow]
-	names *streams.Table[countRow] // distinct names of a host
-	kinds *streams.Table[kindRow]
-	limit int
+	contexts *streams.Table[contextRow]
+	names    *streams.Table[nameRow]
+	room     *room
 }
 
-// countRow is a count. Its key is the owner (host or tenant), the group, and the name; a total has no name.
-type countRow struct {
-	N int64 `avro:"n"`
+// contextRow is a context: what was counted in it, aged. Its key is that of the owner and the context.
+type contextRow struct {
+	Total int64 `avro:"total"`
+	New   int64 `avro:"new"` // of these, how many were new
+	Epoch int64 `avro:"epoch"`
+	Seen  int64 `avro:"seen"` // event time it was last counted in
 }
 
-// kindRow is how many things of a kind an executable touched (tokens), and how many different ones (types). Its key is the
-// host, the kind and the executable.
-type kindRow struct {
-	Types  int64 `avro:"types"`
-	Tokens int64 `avro:"tokens"`
+// nameRow is a name in a context. Its key is that of the context and the name.
+type nameRow struct {
+	Count int64 `avro:"count"` // as of Epoch
+	Epoch int64 `avro:"epoch"` // of its context
+	Seen  int64 `avro:"seen"`
 }
 
-func newCounts(b *streams.Builder, limit int) *counts {
-	return &counts{rows: streams.NewTable[countRow](b, "count"), names: streams.NewTable[countRow](b, "name"), kinds: streams.NewTable[kindRow](b, "kind"), limit: limit}
+func newCounts(b *streams.Builder, r *room) *counts {
+	c := &counts{contexts: streams.NewTable[contextRow](b, "context"), names: streams.NewTable[nameRow](b, "name"), room: r}
+	r.kinds['c'] = lodger{func(key string) int64 { x, _ := c.contexts.Get(key); return x.Seen }, c.contexts.Delete}
+	r.kinds['n'] = lodger{func(key string) int64 { x, _ := c.names.Get(key); return x.Seen }, c.names.Delete}
+	return c
 }
 
-func key(owner, group, name string) string { return owner + "\x00" + group + "\x00" + name }
-
-func (c *counts) get(owner, group, name string) int64 {
-	r, _ := c.rows.Get(key(owner, group, name))
-	return r.N
+// context is a context that was looked up.
+type context struct {
+	owner, key string
+	row        contextRow
+	known      bool
 }
 
-// total is how often anything of a group was seen on a host.
-func (c *counts) total(host, group string) int64 { return c.get(host, group, "") }
+// name is a name that was looked up in a context.
+type name struct {
+	key   string
+	row   nameRow // aged to the context's epoch
+	known bool
+}
 
-// surprise is how unusual a name in a group is on a host, in bits, and how often it was seen there: the less often it was
-// seen, the more. What other hosts of the tenant have seen counts as up to one time. In a group that is a context (a parent)
-// a name that was never seen says more the more often the context was: up to contextBits.
-//
-// It is no −log2 of a relative frequency on purpose: that grows with everything that is counted, so that today's scores
-// would always be higher than those they are calibrated against.
-func (c *counts) surprise(host, tenant, group, name string, context bool) (bits float64, n int64) {
-	n = c.get(host, group, name)
-	others := c.get("tenant|"+tenant, group, name) - n
-	seen := float64(n) + 0.5 + float64(min(max(others, 0), 16))/16
-	bits = countBits - math.Log2(seen)
-	if context {
-		bits += math.Log2(1 + float64(min(c.total(host, group), 1<<contextBits-1)))
+// contextKey is the key of a context of an owner.
+func contextKey(owner, kind, of string) string { return owner + "\x00" + kind + "|" + of }
+
+func (c *counts) context(owner, key string) context {
+	x := context{owner: owner, key: key}
+	x.row, x.known = c.contexts.Get(x.key)
+	return x
+}
+
+func (c *counts) name(x *context, of string) name {
+	n := name{key: x.key + "\x00" + of}
+	n.row, n.known = c.names.Get(n.key)
+	switch age := x.row.Epoch - n.row.Epoch; {
+	case age < 0 || age > 62: // the context was forgotten in between
+		n.row.Count = 0
+	default:
+		n.row.Count >>= uint(age)
 	}
-	return max(0, bits), n
+	n.row.Count = min(n.row.Count, x.row.Total)
+	return n
 }
 
-const (
-	countBits   = 24 // a name seen 16 million times is no surprise at all
-	contextBits = 8
-)
-
-// add counts a name, unless it is a new one and the host has too many.
-func (c *counts) add(host, tenant, group, name string) {
-	for _, owner := range [...]string{host, "tenant|" + tenant} {
-		k := key(owner, group, name)
-		r, seen := c.rows.Get(k)
-		if !seen {
-			names, _ := c.names.Get(owner)
-			if names.N >= int64(c.limit) {
-				continue
-			}
-			names.N++
-			c.names.Put(owner, names)
-		}
-		r.N++
-		c.rows.Put(k, r)
-		t := key(owner, group, "")
-		total, _ := c.rows.Get(t)
-		total.N++
-		c.rows.Put(t, total)
+// share is the relative frequency of a name. One that was known once and has aged away counts a half.
+func (n *name) share(x *context, total int64) float64 {
+	switch {
+	case n.row.Count > 0:
+		return float64(n.row.Count) / float64(total)
+	case n.known && x.row.Total > 0:
+		return 0.5 / float64(total)
 	}
+	return 0
 }
 
-// touched counts that an executable touched something of a kind, and returns the counts before.
-func (c *counts) touched(host, class string, first bool) (types, tokens int64) {
-	k := host + "\x00" + class
-	r, seen := c.kinds.Get(k)
-	types, tokens = r.Types, r.Tokens
-	if !seen {
-		names, _ := c.names.Get(host)
-		if names.N >= int64(c.limit) {
-			return types, tokens
-		}
-		names.N++
-		c.names.Put(host, names)
+// novelty is the chance that something in the context is new, rounded up to a power of two (Witten and Bell 1991, method
+// C, with one new thing expected). It is 1 where nothing was counted.
+func (x *context) novelty() float64 {
+	k := bits.Len64(uint64((x.row.Total+x.row.New+1)/(x.row.New+1))) - 1
+	return 1 / float64(int64(1)<<k)
+}
+
+// count counts that something was seen in the context, which is halved when its total has come to the bound.
+func (c *counts) count(x *context, fresh bool, bound, at int64) {
+	if !x.known {
+		c.room.take(x.owner, 'c', x.key)
 	}
-	r.Tokens++
-	if first {
-		r.Types++
+	x.row.Total++
+	if fresh {
+		x.row.New++
 	}
-	c.kinds.Put(k, r)
-	return types, tokens
+	if x.row.Total >= bound {
+		x.row.Total, x.row.New, x.row.Epoch = x.row.Total/2, (x.row.New+1)/2, x.row.Epoch+1
+	}
+	x.row.Seen = at
+	c.contexts.Put(x.key, x.row)
+}
+
+// add counts a name that was looked up, in its context. Between looking up and adding nothing else may be added, since that
+// could take its place away.
+func (c *counts) add(x *context, n *name, bound, at int64) {
+	epoch := x.row.Epoch
+	c.count(x, n.row.Count == 0, bound, at)
+	if !x.known {
+		n.known = c.names.Has(n.key) // the context may have taken its place
+	}
+	if !n.known {
+		c.room.take(x.owner, 'n', n.key)
+	}
+	c.names.Put(n.key, nameRow{n.row.Count + 1, epoch, at})
 }

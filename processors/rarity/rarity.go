@@ -1,11 +1,10 @@
 package rarity
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
-	"hash/fnv"
 	"math"
-	"time"
+	"strings"
 
 	"github.com/amoskys/amoskys/processors/internal/conformal"
 	"github.com/amoskys/amoskys/processors/internal/paths"
@@ -13,48 +12,23 @@ import (
 	"github.com/amoskys/amoskys/streams"
 )
 
-// Config are the settings.
-type Config struct {
-	// Warmup is the event time after a host's first event during which nothing is emitted.
-	Warmup time.Duration `yaml:"warmup" json:"warmup"`
-	// MinUnits is the least number of calibrated scores before anything is emitted.
-	MinUnits int `yaml:"min_units" json:"min_units"`
-	// Window is how many scores a p-value is calibrated against.
-	Window int `yaml:"window" json:"window"`
-	// MaxNames bounds the distinct names that are counted for a host; further ones count as new.
-	MaxNames int `yaml:"max_names" json:"max_names"`
-}
-
-// Defaults are the settings that hold where none are given.
-func Defaults() Config {
-	return Config{Warmup: time.Hour, MinUnits: 200, Window: 2048, MaxNames: 50_000}
-}
-
-// Validate reports everything that is wrong, each as a streams.SettingError.
-func (c Config) Validate() error {
-	var errs []error
-	bad := func(key string, value any, want string) {
-		errs = append(errs, &streams.SettingError{Key: "rarity." + key, Value: fmt.Sprint(value), Want: want})
-	}
-	if c.Warmup < 0 || c.Warmup > 30*24*time.Hour {
-		bad("warmup", c.Warmup, "a duration of 0 to 720h")
-	}
-	if c.MinUnits < 20 || c.MinUnits > c.Window {
-		bad("min_units", c.MinUnits, "a number from 20 to rarity.window")
-	}
-	if c.Window < 64 || c.Window > 1<<20 {
-		bad("window", c.Window, "a number from 64 to 1048576")
-	}
-	if c.MaxNames < 100 {
-		bad("max_names", c.MaxNames, "a number from 100 on")
-	}
-	return errors.Join(errs...)
-}
-
 const (
 	version  = "1"
-	emitP    = 0.05 // DESIGN: write little; what is not unusual is counted in units
-	sampleOf = 256  // one in so many scores is emitted whatever its p-value
+	emitP    = 0.05 // what is not unusual is counted in units instead
+	oneIn    = 256  // of the sample for audits
+	scaleOf  = 64   // scores are multiples of 1/64, so that the last bit of a logarithm never shows
+	weight   = 1.0 / 128
+	anything = 1.0 / 1024 // probability of an executable that the tenant never ran
+
+	executable = "rarity.executable"
+	descent    = "rarity.lineage"
+	object     = "rarity.template"
+	minutes    = "rate.host"
+
+	// Bounds of totals, at which counts are halved.
+	executables = 8192
+	children    = 512
+	objects     = 1024
 )
 
 // Processor is the processor with default settings.
@@ -66,173 +40,212 @@ func New(cfg Config) *streams.Processor {
 		Name: "rarity", Version: version, Doc: "How rarely the like of a process, of what it touches, and of a host's minute was seen.",
 		Inputs: []*schemas.Topic{schemas.LineageTopic, schemas.FeaturesTopic}, Accepts: []string{"LineageRecord", "FeatureVector"},
 		Outputs: []*schemas.Topic{schemas.ScoresTopic}, Config: cfg,
-		New: func(b *streams.Builder) streams.Handler {
-			return &handler{cfg: cfg, counts: newCounts(b, cfg.MaxNames), cal: conformal.New(b, "cal", cfg.Window), units: streams.NewTable[unitRow](b, "unit")}
-		},
+		New: func(b *streams.Builder) streams.Handler { return newHandler(b, cfg) },
 	}
 }
 
 type handler struct {
 	cfg    Config
 	counts *counts
-	cal    *conformal.Calibrator
-	units  *streams.Table[unitRow]
+	procs  *processes
+	cal    *conformal.Recent
+	hosts  *streams.Table[hostRow]
+	rates  *streams.Table[rateRow]
+
+	templates map[string]string // a cache of paths.Template
+	keys      map[string]*keys  // a cache of keys, by record key
 }
 
-// unitRow counts what was scored of a host after its warm-up, by detector. Its key is that of the host and the detector.
-type unitRow struct {
-	N int64 `avro:"n"`
+// keys are the texts that every record of a host needs.
+type keys struct{ tenant, here, wide, executable, lineage, template, rate string }
+
+// hostRow is a host. Its key is that of the host.
+type hostRow struct {
+	First int64 `avro:"first"` // event time of its first record
+}
+
+func newHandler(b *streams.Builder, cfg Config) *handler {
+	r := newRoom(b, cfg.MaxNames)
+	return &handler{
+		cfg: cfg, counts: newCounts(b, r), procs: newProcesses(b, r), cal: conformal.NewRecent(b, "cal", cfg.Window),
+		hosts: streams.NewTable[hostRow](b, "host"), rates: streams.NewTable[rateRow](b, "rate"),
+		templates: map[string]string{}, keys: map[string]*keys{},
+	}
 }
 
 // Process implements streams.Handler.
 func (h *handler) Process(c *streams.Context, r *streams.Record) error {
+	x := subject{c: c, h: h, r: r, at: min(r.Time, r.Origin.IngestTime*1e6)} // a clock that is ahead ends no warm-up
+	host, known := h.hosts.Get(r.Key)
+	if !known {
+		host.First = x.at
+		h.hosts.Put(r.Key, host)
+	}
+	x.watched = x.at - host.First
+	x.keys = h.keysOf(r.Key)
 	switch v := r.Value.(type) {
 	case *schemas.LineageRecord:
-		if v.Kind == "exec" {
-			return h.exec(c, r, v)
+		switch {
+		case v.Kind == "exit":
+			h.procs.ended(r.Key, v.Process.UID)
+			return nil
+		case v.Template == "": // an exec of which only the pid is known
+			return nil
+		case v.Kind == "exec":
+			return x.exec(v)
 		}
-		return h.touch(c, r, v)
+		return x.touch(v)
 	case *schemas.FeatureVector:
-		return h.minute(c, r, v)
+		return x.minute(v)
 	}
-	return fmt.Errorf("value is a %s", r.Value.SchemaName())
+	return fmt.Errorf("value is a %s, not a LineageRecord or FeatureVector", r.Value.SchemaName())
 }
 
-// finding is one score on its way.
-type finding struct {
-	detector string
-	score    float64
-	features []schemas.Feature
-	learn    bool // it only teaches
+// subject is one record being judged.
+type subject struct {
+	c       *streams.Context
+	h       *handler
+	r       *streams.Record
+	keys    *keys
+	at      int64 // event time
+	watched int64 // time since the host's first record
 }
 
-func (h *handler) exec(c *streams.Context, r *streams.Record, l *schemas.LineageRecord) error {
-	exe := l.Template
-	if exe == "" {
-		return nil // a process of which nothing but its id is known
+// surprise is −log2 p as a multiple of 1/64.
+func surprise(p float64) float64 { return math.Round(-math.Log2(p)*scaleOf) / scaleOf }
+
+func (x *subject) exec(l *schemas.LineageRecord) error {
+	m, exe := x.h.counts, l.Template
+	host, wide := m.context(x.r.Key, x.keys.here), m.context(x.keys.tenant, x.keys.wide)
+	n, o := m.name(&host, exe), m.name(&wide, exe)
+	p := mix(n.share(&host, host.row.Total), mix(o.share(&wide, wide.row.Total), anything))
+	f := finding{detector: executable, class: x.keys.executable, score: surprise(p), part: n.row.Count, of: host.row.Total, process: l}
+	m.add(&host, &n, executables, x.at)
+	m.add(&wide, &o, executables, x.at)
+
+	if !l.Snapshot {
+		if err := x.judge(&f); err != nil {
+			return err
+		}
 	}
-	parent := paths.Template(l.Parent.Path)
-	tenant := l.Provenance.Tenant
-	bits, n := h.counts.surprise(r.Key, tenant, "e", exe, false)
-	err := h.emit(c, r, l, finding{"rarity.executable", bits, []schemas.Feature{
-		{Name: "executable_seen", Value: float64(n), Baseline: float64(h.counts.total(r.Key, "e"))}}, l.Snapshot})
-	if err == nil && parent != "" {
-		bits, m := h.counts.surprise(r.Key, tenant, "l|"+parent, exe, true)
-		err = h.emit(c, r, l, finding{"rarity.lineage", bits, []schemas.Feature{
-			{Name: "child_of_parent_seen", Value: float64(m), Baseline: float64(h.counts.total(r.Key, "l|"+parent))}}, l.Snapshot})
-		h.counts.add(r.Key, tenant, "l|"+parent, exe)
+	if parent := x.h.template(&l.Parent); parent != "" {
+		return x.child(l, parent, p)
 	}
-	h.counts.add(r.Key, tenant, "e", exe)
-	return err
+	return nil
 }
 
-// touch scores the first time that an executable touches something of a kind.
-func (h *handler) touch(c *streams.Context, r *streams.Record, l *schemas.LineageRecord) error {
-	if l.Template == "" || l.Kind == "exit" {
+// child judges the start of an executable of probability p under a parent.
+func (x *subject) child(l *schemas.LineageRecord, parent string, p float64) error {
+	m := x.h.counts
+	under := m.context(x.r.Key, contextKey(x.r.Key, "l", parent))
+	n := m.name(&under, l.Template)
+	p = min(1, n.share(&under, under.row.Total+under.row.New+1)+float64(under.novelty()*p))
+	f := finding{detector: descent, class: x.keys.lineage, part: n.row.Count, of: under.row.Total, process: l}
+	m.add(&under, &n, children, x.at)
+	if l.Snapshot {
 		return nil
 	}
-	class := l.Kind + "|" + paths.Template(l.Process.Path)
-	types, tokens := h.counts.touched(r.Key, class, l.FirstObject)
+	f.score = x.h.procs.chain(x.r.Key, l.Parent.UID, surprise(p), x.at)
+	x.h.procs.started(x.r.Key, l.Process.UID, f.score, x.at)
+	return x.judge(&f)
+}
+
+// mix is a relative frequency smoothed by what is known besides.
+func mix(share, below float64) float64 { return float64((1-weight)*share) + float64(weight*below) }
+
+// touch judges what an executable touches for the first time.
+func (x *subject) touch(l *schemas.LineageRecord) error {
+	exe := x.h.template(&l.Process)
+	if exe == "" {
+		return nil
+	}
+	m := x.h.counts
+	of := m.context(x.r.Key, contextKey(x.r.Key, l.Kind, exe))
+	f := finding{detector: object, class: x.keys.template, score: surprise(of.novelty()), part: of.row.New, of: of.row.Total, process: l}
+	m.count(&of, l.FirstObject, objects, x.at)
 	if !l.FirstObject {
 		return nil
 	}
-	chance := float64(types+1) / float64(types+tokens+2)
-	return h.emit(c, r, l, finding{"rarity.template", -math.Log2(chance), []schemas.Feature{
-		{Name: "first_of_kind_" + l.Kind, Value: float64(types + 1), Baseline: float64(tokens)}}, false})
+	f.tries = x.h.procs.touched(x.r.Key, l.Process.UID, x.at)
+	return x.judge(&f)
 }
 
-// emit turns a score into a p-value, learns it, and emits it if it is unusual and the warm-up is over, or if it is of the
+// finding is a score on its way.
+type finding struct {
+	detector, class string
+	score           float64
+	part, of        int64                  // the counts behind it
+	tries           int64                  // how often the process was judged by the detector lately, if more than once
+	process         *schemas.LineageRecord // nil for a host
+	start           int64                  // of the window
+	rate            schemas.Feature        // of a host
+}
+
+// judge turns a score into a p-value, learns it, and emits it if it is unusual and the warm-up is over, or if it is of the
 // sample.
-func (h *handler) emit(c *streams.Context, r *streams.Record, l *schemas.LineageRecord, f finding) error {
-	p, n := h.pvalue(r.Key, l.Provenance.Tenant, f)
-	if f.learn {
+func (x *subject) judge(f *finding) error {
+	p, n, units := x.h.cal.Judge(f.class, f.score)
+	p = min(1, p*float64(max(1, f.tries)))
+	unusual := p < emitP && units > int64(x.h.cfg.MinUnits) && x.watched >= x.h.cfg.Warmup.Nanoseconds()
+	if !unusual && !chosen(f.detector, x.r.Causes) {
 		return nil
 	}
-	warm := h.warm(r, n)
-	units := h.count(r.Key, f.detector, warm)
-	unusual, sampled := warm && p < emitP, sample(f.detector, r.Causes)
-	if !unusual && !sampled {
-		return nil
+	s := &schemas.DetectorScore{
+		Detector: f.detector, Version: version, EntityType: "host", Entity: x.r.Key, Title: f.title(), Score: f.score, PValue: p, Calibration: n, Units: units,
+		Sampled: !unusual, WindowStart: f.start,
+		Features: append([]schemas.Feature{{Name: f.detector, Value: f.score, Baseline: x.h.cal.Usual(f.class)}}, f.features()...),
 	}
-	return c.Emit(schemas.ScoresTopic, &schemas.DetectorScore{
-		Detector: f.detector, Version: version, EntityType: "process", Entity: l.Process.UID, Title: titles[f.detector], Score: f.score, PValue: p,
-		Calibration: n, Units: units, Sampled: !unusual, Features: f.features, Process: l.Process, Ancestry: l.Ancestry,
-		Object: l.Object, Hostname: l.Hostname,
-	})
+	if l := f.process; l != nil {
+		s.EntityType, s.Entity, s.Process, s.Ancestry, s.Object, s.Hostname = "process", l.Process.UID, l.Process, l.Ancestry, l.Object, l.Hostname
+	}
+	return x.c.Emit(schemas.ScoresTopic, s)
 }
 
-var titles = map[string]string{
-	"rarity.executable": "Program that rarely runs here",
-	"rarity.lineage":    "Program under a parent that rarely starts it",
-	"rarity.template":   "Program touches something it never touched before",
-	"rarity.rate":       "Host does unusually much in a minute",
-}
-
-// pvalue calibrates a score by the host, or by the tenant while the host has few, and adds it to both.
-func (h *handler) pvalue(host, tenant string, f finding) (p float64, n int64) {
-	class, wide := f.detector+"|"+host, f.detector+"|"+tenant
-	p, n = h.cal.P(class, f.score)
-	if n < int64(h.cfg.MinUnits) {
-		if q, m := h.cal.P(wide, f.score); m > n {
-			p, n = q, m
+// chosen chooses the sample by the hash of the causes (FNV-1a, finished as in MurmurHash3), so that a replay chooses the
+// same.
+func chosen(detector string, causes []string) bool {
+	const prime = 1099511628211
+	h := uint64(14695981039346656037)
+	for i := range len(detector) {
+		h = (h ^ uint64(detector[i])) * prime
+	}
+	for _, s := range causes {
+		for i := range len(s) {
+			h = (h ^ uint64(s[i])) * prime
 		}
 	}
-	h.cal.Add(class, f.score)
-	h.cal.Add(wide, f.score)
-	return p, n
+	h = (h ^ h>>33) * 0xff51afd7ed558ccd
+	h ^= h >> 33
+	return h < math.MaxUint64/oneIn
 }
 
-// count counts a unit, and returns their number. Units of the warm-up do not count: nothing unusual of theirs is emitted,
-// so who compares what is emitted with all units would find it rarer than it is.
-func (h *handler) count(host, detector string, warm bool) int64 {
-	key := host + "|" + detector
-	u, _ := h.units.Get(key)
-	if warm {
-		u.N++
-		h.units.Put(key, u)
-	}
-	return u.N
-}
+const maxCache = 1 << 15 // when a cache is emptied does not matter
 
-// warm says whether the host's warm-up is over.
-func (h *handler) warm(r *streams.Record, n int64) bool {
-	return n >= int64(h.cfg.MinUnits) && r.Time-r.Coverage.Since >= h.cfg.Warmup.Nanoseconds()
-}
-
-// sample chooses by the hash of the cause, so that a replay chooses the same.
-func sample(detector string, causes []string) bool {
-	h := fnv.New32a()
-	h.Write([]byte(detector))
-	for _, c := range causes {
-		h.Write([]byte(c))
-	}
-	return h.Sum32()%sampleOf == 0
-}
-
-// minute scores a host's minute by the least p-value of its features, each against the host's own minutes.
-func (h *handler) minute(c *streams.Context, r *streams.Record, v *schemas.FeatureVector) error {
-	if v.EntityType != "host" || v.Revision > 0 { // an amended minute was learnt already
-		return nil
-	}
-	least, which := 1.0, schemas.Feature{}
-	for _, f := range v.Features {
-		class := "feature|" + f.Name + "|" + r.Key
-		p, _ := h.cal.P(class, math.Log2(1+max(0, f.Value)))
-		h.cal.Add(class, math.Log2(1+max(0, f.Value)))
-		if p < least {
-			least, which = p, f
+// template is what executables are compared by.
+func (h *handler) template(p *schemas.Process) string {
+	path := cmp.Or(p.Path, p.Name)
+	t, ok := h.templates[path]
+	if !ok {
+		if len(h.templates) >= maxCache {
+			clear(h.templates)
 		}
+		t = paths.Template(path)
+		h.templates[path] = t
 	}
-	f := finding{detector: "rarity.rate", score: -math.Log10(least), features: []schemas.Feature{which}}
-	p, n := h.pvalue(r.Key, v.Provenance.Tenant, f)
-	warm := h.warm(r, n)
-	units := h.count(r.Key, f.detector, warm)
-	unusual, sampled := warm && p < emitP, sample(f.detector, r.Causes)
-	if unusual || sampled {
-		return c.Emit(schemas.ScoresTopic, &schemas.DetectorScore{
-			Detector: f.detector, Version: version, EntityType: "host", Entity: r.Key, Title: titles[f.detector], Score: f.score, PValue: p, Calibration: n,
-			Units: units, Sampled: !unusual, Features: f.features, WindowStart: v.WindowStart, Object: which.Name,
-		})
+	return t
+}
+
+// keysOf returns the keys of a host.
+func (h *handler) keysOf(host string) *keys {
+	k := h.keys[host]
+	if k == nil {
+		if len(h.keys) >= maxCache {
+			clear(h.keys)
+		}
+		tenant, _, _ := strings.Cut(host, "/")
+		wide := "tenant|" + tenant
+		k = &keys{wide, contextKey(host, "e", ""), contextKey(wide, "e", ""), executable + "|" + host, descent + "|" + host, object + "|" + host, minutes + "|" + host}
+		h.keys[host] = k
 	}
-	return nil
+	return k
 }

@@ -1,6 +1,7 @@
 package rarity
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -12,65 +13,50 @@ import (
 	"github.com/amoskys/amoskys/streams/streamstest"
 )
 
-var start = time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+var quick = Config{Warmup: time.Minute, MinUnits: 60, Window: 200, MaxNames: 100}
 
-// feed drives rarity with the lineage and features of one host.
-type feed struct {
-	t   *testing.T
+func stage(cfg Config) streams.Stage {
+	return streams.Stage{Name: "rarity", Processors: []*streams.Processor{New(cfg)}}
+}
+
+func Test(t *testing.T) { streamstest.Run(t, stage(quick), "testdata/*.txtar") }
+
+func TestValidate(t *testing.T) {
+	if err := Defaults().Validate(); err != nil {
+		t.Errorf("defaults: %v", err)
+	}
+	err := Config{Warmup: -1, MinUnits: 1, Window: 1, MaxNames: 1}.Validate()
+	for _, key := range []string{"rarity.warmup", "rarity.min_units", "rarity.window", "rarity.max_names"} {
+		if err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s is not reported: %v", key, err)
+		}
+	}
+	var se *streams.SettingError
+	if !errors.As(err, &se) {
+		t.Errorf("%T is not a SettingError", err)
+	}
+}
+
+// host feeds the records of one host.
+type host struct {
 	d   *streamstest.Driver
-	now time.Time
-	n   int
+	key string
+	at  time.Time
 }
 
-func newFeed(t *testing.T, cfg Config) *feed {
-	t.Helper()
-	if err := cfg.Validate(); err != nil {
-		t.Fatal(err)
-	}
-	return &feed{t: t, d: streamstest.New(t, streams.Stage{Name: "rarity", Processors: []*streams.Processor{New(cfg)}}), now: start}
+func newHost(t testing.TB, cfg Config) *host {
+	return &host{streamstest.New(t, stage(cfg)), "t/h", time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)}
 }
 
-func (f *feed) provenance(host string) schemas.Provenance {
-	f.n++
-	return schemas.Provenance{Tenant: "t", Host: host, Coverage: schemas.Coverage{Received: int64(f.n), Since: start.UnixNano()}}
+func (h *host) exec(path, parent string) {
+	h.at = h.at.Add(time.Second)
+	h.d.Derive(schemas.LineageTopic, h.key, &schemas.LineageRecord{Kind: "exec", Template: path, Process: schemas.Process{UID: fmt.Sprint(h.at.UnixNano()), Path: path},
+		Parent: schemas.Process{UID: "p", Path: parent}}, h.at)
 }
 
-func (f *feed) record(host string, l *schemas.LineageRecord) {
-	f.t.Helper()
-	l.Provenance = f.provenance(host)
-	f.now = f.now.Add(time.Second)
-	f.d.Derive(schemas.LineageTopic, "t/"+host, l, f.now)
-}
-
-func (f *feed) exec(host, parent, exe string) {
-	f.t.Helper()
-	f.record(host, &schemas.LineageRecord{Kind: "exec", Template: exe, Process: schemas.Process{UID: fmt.Sprintf("u%d", f.n), PID: int64(f.n), Path: exe, Name: exe}, Parent: schemas.Process{Path: parent}})
-}
-
-func (f *feed) file(host, exe, object string, first bool) {
-	f.t.Helper()
-	f.record(host, &schemas.LineageRecord{Kind: "file", Template: object, Object: object, FirstObject: first, Process: schemas.Process{UID: fmt.Sprintf("u%d", f.n), Path: exe}})
-}
-
-func (f *feed) minute(host string, execs float64, revision int32) {
-	f.t.Helper()
-	f.now = f.now.Add(time.Minute)
-	f.d.Derive(schemas.FeaturesTopic, "t/"+host, &schemas.FeatureVector{Provenance: f.provenance(host), EntityType: "host", Entity: host, Revision: revision,
-		WindowStart: f.now.Add(-time.Minute).UnixNano(), WindowEnd: f.now.UnixNano(), Features: []schemas.Feature{{Name: "execs", Value: execs}, {Name: "files", Value: 3}}}, f.now)
-}
-
-// routine is what a host does all day: n times one of a few programs.
-func (f *feed) routine(host string, n int) {
-	f.t.Helper()
-	for i := range n {
-		f.exec(host, "/usr/bin/bash", fmt.Sprintf("/usr/bin/tool%c", 'a'+i%8))
-	}
-}
-
-// scores returns what was emitted, without the sample.
-func (f *feed) scores() (out []*schemas.DetectorScore) {
-	f.t.Helper()
-	for _, v := range f.d.Out(schemas.ScoresTopic) {
+// unusual lists the scores that are not there as a sample.
+func (h *host) unusual() (out []*schemas.DetectorScore) {
+	for _, v := range h.d.Out(schemas.ScoresTopic) {
 		if s := v.(*schemas.DetectorScore); !s.Sampled {
 			out = append(out, s)
 		}
@@ -78,248 +64,170 @@ func (f *feed) scores() (out []*schemas.DetectorScore) {
 	return out
 }
 
-func small() Config {
-	return Config{Warmup: 10 * time.Minute, MinUnits: 100, Window: 512, MaxNames: 1000}
-}
-
-// TestWarmup: nothing is emitted while the warm-up lasts, however rare, but the sample.
-func TestWarmup(t *testing.T) {
-	f := newFeed(t, small())
-	f.routine("h", 300)
-	f.exec("h", "/usr/sbin/nginx", "/usr/bin/never") // 5 minutes in
-	f.routine("h", 200)
-	if got := f.scores(); len(got) > 0 {
-		t.Fatalf("emitted within the warm-up: %+v", got[0])
-	}
-	if n := len(f.d.Out(schemas.ScoresTopic)); n == 0 || n > 20 {
-		t.Errorf("sample of about 1000 scores is %d, want about one in %d", n, sampleOf)
-	}
-	f.d.Fuzz(3)
-}
-
-// TestMinUnits: time alone does not end the warm-up.
-func TestMinUnits(t *testing.T) {
-	f := newFeed(t, small())
-	f.now = start.Add(time.Hour)
-	f.routine("h", 40)
-	f.exec("h", "/usr/sbin/nginx", "/usr/bin/never")
-	if got := f.scores(); len(got) > 0 {
-		t.Fatalf("emitted after 40 units: %+v", got[0])
-	}
-}
-
-// TestUnusual: after the warm-up a program that never ran, under a parent that starts other things, is scored by both of
-// its detectors, with what they saw; a common one is not.
-func TestUnusual(t *testing.T) {
-	f := newFeed(t, small())
-	f.routine("h", 700)
-	before := len(f.scores())
-	f.exec("h", "/usr/bin/bash", "/usr/bin/toola")
-	if got := f.scores(); len(got) != before {
-		t.Errorf("a common program is emitted: %+v", got[len(got)-1])
-	}
-	f.exec("h", "/usr/bin/bash", "/opt/never")
-	got := f.scores()[before:]
-	if len(got) != 2 {
-		t.Fatalf("%d scores, want 2", len(got))
-	}
-	for i, name := range []string{"rarity.executable", "rarity.lineage"} {
-		s := got[i]
-		if s.Detector != name || s.EntityType != "process" || s.Entity == "" || s.Title == "" || s.Version == "" {
-			t.Errorf("score is %+v", s)
-		}
-		if s.PValue <= 0 || s.PValue >= emitP || s.Calibration < 100 || s.Units < 50 || s.Units > 110 || s.Score < 5 {
-			t.Errorf("%s: p %v of %d, %d units, score %v", name, s.PValue, s.Calibration, s.Units, s.Score)
-		}
-		if len(s.Features) != 1 || s.Features[0].Value != 0 || s.Features[0].Baseline < 600 {
-			t.Errorf("%s: evidence is %+v", name, s.Features)
-		}
-		if s.Process.Path != "/opt/never" || len(s.Provenance.Causes) != 1 {
-			t.Errorf("%s: process %+v, causes %v", name, s.Process, s.Provenance.Causes)
-		}
-	}
-	f.d.Fuzz(5)
-}
-
-// TestSnapshot: what ran already teaches, and is not scored.
-func TestSnapshot(t *testing.T) {
-	f := newFeed(t, small())
-	f.routine("h", 700)
-	before := len(f.scores())
-	f.record("h", &schemas.LineageRecord{Kind: "exec", Snapshot: true, Template: "/opt/daemon", Process: schemas.Process{UID: "d", Path: "/opt/daemon"}, Parent: schemas.Process{Path: "/sbin/init"}})
-	f.exec("h", "", "")                                                                     // nothing but an id is known
-	f.record("h", &schemas.LineageRecord{Kind: "exit", Process: schemas.Process{UID: "d"}}) // is no activity
-	if got := f.scores(); len(got) != before {
-		t.Errorf("emitted: %+v", got[len(got)-1])
-	}
-	f.exec("h", "/sbin/init", "/opt/daemon")
-	for _, s := range f.scores()[before:] {
-		if s.Features[0].Value != 1 {
-			t.Errorf("the scan has not taught: %+v", s.Features)
-		}
-	}
-}
-
-// TestTenantPrior: a program that is new on one host, and common on others of the tenant, is less of a surprise.
-func TestTenantPrior(t *testing.T) {
-	surprise := func(elsewhere bool) float64 {
-		f := newFeed(t, small())
-		for range 200 {
-			if elsewhere {
-				f.exec("other", "/usr/bin/bash", "/opt/agent")
-			} else {
-				f.exec("other", "/usr/bin/bash", "/usr/bin/toola")
-			}
-		}
-		f.routine("h", 700)
-		f.exec("h", "/usr/bin/bash", "/opt/agent")
-		got := f.scores()
-		if len(got) == 0 {
-			t.Fatal("nothing is emitted")
-		}
-		return got[len(got)-1].Score
-	}
-	if known, unknown := surprise(true), surprise(false); known >= unknown-1 {
-		t.Errorf("surprise is %.1f bits where it is known elsewhere, %.1f where not", known, unknown)
-	}
-}
-
-// TestTouch: the first time that a program of steady habits touches something is a surprise; the hundredth new thing of one
-// that always touches new things is not.
-func TestTouch(t *testing.T) {
-	f := newFeed(t, small())
-	for i := range 400 {
-		f.file("h", "/usr/bin/find", fmt.Sprintf("/srv/d%d", i), true)
-		f.file("h", "/usr/sbin/cron", "/etc/crontab", i == 0)
-	}
-	before := len(f.scores())
-	f.file("h", "/usr/sbin/cron", "/etc/crontab", false)
-	f.file("h", "/usr/bin/find", "/srv/one-more", true)
-	if got := f.scores(); len(got) != before {
-		t.Errorf("ordinary activity is emitted: %+v", got[len(got)-1])
-	}
-	f.file("h", "/usr/sbin/cron", "/etc/shadow", true)
-	got := f.scores()[before:]
-	if len(got) != 1 || got[0].Detector != "rarity.template" || got[0].Object != "/etc/shadow" || got[0].Features[0].Name != "first_of_kind_file" {
-		t.Fatalf("scores are %+v", got)
-	}
-	f.d.Fuzz(3)
-}
-
-// TestMinute: a minute in which a host does much more than ever is scored; an amendment of it is not scored again.
-func TestMinute(t *testing.T) {
-	f := newFeed(t, small())
-	r := rand.New(rand.NewPCG(1, 2))
-	for range 300 {
-		f.minute("h", float64(20+r.IntN(20)), 0)
-	}
-	before := len(f.scores())
-	f.minute("h", 5000, 0)
-	f.minute("h", 5001, 1)
-	got := f.scores()[before:]
-	if len(got) != 1 {
-		t.Fatalf("%d scores", len(got))
-	}
-	if s := got[0]; s.Detector != "rarity.rate" || s.EntityType != "host" || s.Entity != "t/h" || s.WindowStart == 0 || s.Object != "execs" || s.Features[0].Value != 5000 {
-		t.Errorf("score is %+v", s)
-	}
-	f.d.Derive(schemas.FeaturesTopic, "t/h", &schemas.FeatureVector{Provenance: f.provenance("h"), EntityType: "process", Entity: "u"}, f.now)
-	if got := f.scores()[before:]; len(got) != 1 {
-		t.Errorf("a process's minute is scored: %+v", got[1])
-	}
-}
-
-// TestCalibration: on stationary input, a program drawn from a fixed distribution each second, about one in twenty p-values
-// is below 0.05. Ties count against the score, so where more than that is new each time, as with the long tail, none is.
+// TestCalibration runs a host with a long tail of programs, some always new, and counts how many starts are below 0.01.
 func TestCalibration(t *testing.T) {
-	for _, c := range []struct {
-		names     uint64
-		low, high float64
-	}{{300, 0.02, 0.065}, {3000, 0, 0.065}} {
-		cfg := small()
-		cfg.MaxNames = 20_000
-		f := newFeed(t, cfg)
-		zipf := rand.NewZipf(rand.New(rand.NewPCG(3, 4)), 1.1, 20, c.names)
-		const n = 12_000
-		for range n {
-			f.exec("h", "/usr/bin/bash", "/usr/bin/p"+letters(zipf.Uint64()))
+	h := newHost(t, Config{Warmup: time.Minute, MinUnits: 500, Window: 2000, MaxNames: 5000})
+	r := rand.New(rand.NewPCG(1, 2))
+	z := rand.NewZipf(r, 1.3, 3, 30)
+	const n = 4000
+	for i := range n {
+		exe := fmt.Sprintf("/usr/bin/tool%d", z.Uint64())
+		if r.IntN(50) == 0 {
+			exe = fmt.Sprintf("/opt/new%d", i)
 		}
-		count := map[string]int{}
-		for _, s := range f.scores() {
-			count[s.Detector]++
+		h.exec(exe, "/usr/bin/bash")
+	}
+	below := map[string]int{}
+	for _, s := range h.unusual() {
+		if s.PValue <= 0.03 {
+			below[s.Detector]++
 		}
-		for _, d := range []string{"rarity.executable", "rarity.lineage"} {
-			share := float64(count[d]) / n
-			t.Logf("%d names, %s: %.3f of p-values are below %v", c.names, d, share, emitP)
-			if share > c.high || share < c.low {
-				t.Errorf("%d names, %s: %.3f of p-values are below %v, want %v to %v", c.names, d, share, emitP, c.low, c.high)
+	}
+	for _, d := range []string{executable, descent} {
+		// 2 % of starts are new for ever, so their p-value is about 0.02, whenever they come.
+		if share := float64(below[d]) / (n - 500); share < 0.01 || share > 0.04 {
+			t.Errorf("%.3f of the starts have p ≤ 0.03 by %s", share, d)
+		}
+	}
+}
+
+// TestNewIsAsUnusualLater is why the weight of the prior is fixed: a new program must not be the most unusual ever only
+// because the host was watched for longer.
+func TestNewIsAsUnusualLater(t *testing.T) {
+	h := newHost(t, quick)
+	for i := range 400 {
+		exe := "/usr/bin/find"
+		if i%20 == 19 {
+			exe = fmt.Sprintf("/opt/new%d", i)
+		}
+		h.exec(exe, "")
+	}
+	for i, s := range h.unusual() {
+		if s.PValue < 0.02 {
+			t.Errorf("score %d has p %v, but one start in twenty is new: %s", i, s.PValue, s.Title)
+		}
+	}
+}
+
+// TestNeighboursCount shows that a program is less of a surprise if the tenant's other hosts run it.
+func TestNeighboursCount(t *testing.T) {
+	score := func(neighbour string) float64 {
+		h := newHost(t, quick)
+		for range 70 {
+			h.key = "t/other"
+			h.exec(neighbour, "/usr/bin/bash")
+			h.key = "t/h"
+			h.exec("/usr/bin/find", "/usr/bin/bash")
+		}
+		h.exec("/usr/bin/rsync", "/usr/bin/bash")
+		out := h.unusual()
+		if len(out) == 0 {
+			t.Fatal("no scores")
+		}
+		for _, s := range out {
+			if s.Detector == executable && s.Process.Path == "/usr/bin/rsync" {
+				return s.Score
 			}
 		}
+		t.Fatal("rsync has no score")
+		return 0
+	}
+	known, unknown := score("/usr/bin/rsync"), score("/usr/bin/vi")
+	if known >= unknown {
+		t.Errorf("known to a neighbour: %v bits, unknown: %v bits", known, unknown)
 	}
 }
 
-// letters writes a number without digits, which templates would replace.
-func letters(n uint64) string {
-	var b strings.Builder
-	for ; ; n /= 26 {
-		b.WriteByte(byte('a' + n%26))
-		if n < 26 {
-			return b.String()
+// TestRoom runs more names than there is room for: what is in use stays known.
+func TestRoom(t *testing.T) {
+	h := newHost(t, quick)
+	for i := range 250 {
+		h.exec("/usr/bin/find", "/usr/bin/bash")
+		h.exec(fmt.Sprintf("/opt/new%d", i), fmt.Sprintf("/opt/parent%d", i))
+	}
+	h.exec("/usr/bin/find", "/usr/bin/bash")
+	for _, s := range h.unusual() {
+		if s.Process.Path == "/usr/bin/find" {
+			t.Errorf("find is unusual: %s", s.Title)
 		}
 	}
+	h.d.Fuzz(1)
 }
 
-// TestMaxNames: a flood of names does not grow the tables, and what was counted before still counts.
-func TestMaxNames(t *testing.T) {
-	cfg := small()
-	cfg.MaxNames = 100
-	f := newFeed(t, cfg)
-	f.routine("h", 100)
-	for i := range 400 {
-		f.exec("h", "/usr/bin/bash", "/srv/x"+letters(uint64(i)))
-		f.file("h", "/srv/y"+letters(uint64(i)), "/etc/x", true)
+func TestRoomIsBounded(t *testing.T) {
+	var c *counts
+	p := *New(quick)
+	p.New = func(b *streams.Builder) streams.Handler {
+		h := newHandler(b, quick)
+		c = h.counts
+		return h
 	}
-	f.routine("h", 300)
-	before := len(f.scores())
-	f.exec("h", "/usr/bin/bash", "/usr/bin/toola")
-	if got := f.scores(); len(got) != before {
-		t.Errorf("a known program is a surprise: %+v", got[len(got)-1])
+	h := &host{streamstest.New(t, streams.Stage{Name: "rarity", Processors: []*streams.Processor{&p}}), "t/h", time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)}
+	for i := range 1000 {
+		h.exec(fmt.Sprintf("/opt/new%d", i), fmt.Sprintf("/opt/parent%d", i%300))
 	}
-	f.d.Fuzz(2)
+	h.d.Counts("rarity")
+	if n := c.names.Len() + c.contexts.Len(); n > 2*quick.MaxNames {
+		t.Errorf("%d rows for two owners with room for %d each", n, quick.MaxNames)
+	}
 }
 
-func TestValidate(t *testing.T) {
-	if err := Defaults().Validate(); err != nil {
-		t.Error(err)
+func TestAgeing(t *testing.T) {
+	h := newHost(t, Config{Warmup: time.Minute, MinUnits: 60, Window: 64, MaxNames: 1000})
+	h.exec("/usr/bin/once", "/usr/bin/bash")
+	for range 3 * children {
+		h.exec("/usr/bin/find", "/usr/bin/bash")
 	}
-	errs := streams.SettingErrors(Config{Warmup: -1, MinUnits: 1, Window: 3, MaxNames: 0}.Validate())
-	var keys []string
-	for _, e := range errs {
-		keys = append(keys, e.Key)
-		if e.Want == "" || e.Value == "" {
-			t.Errorf("problem is %+v", e)
+	h.exec("/usr/bin/once", "/usr/bin/bash")
+	h.exec("/usr/bin/never", "/usr/bin/bash")
+	once, never := 0.0, 0.0
+	for _, s := range h.unusual() {
+		if s.Detector != descent {
+			continue
+		}
+		switch s.Process.Path {
+		case "/usr/bin/once":
+			once = s.Score
+		case "/usr/bin/never":
+			never = s.Score
 		}
 	}
-	if got := strings.Join(keys, " "); got != "rarity.warmup rarity.min_units rarity.window rarity.max_names" {
-		t.Errorf("problems are of %s", got)
+	if !(once > 8 && once < never) {
+		t.Errorf("seen long ago: %v bits, never seen: %v bits", once, never)
 	}
 }
 
-// TestCrash: both inputs, under random ends of transactions, aborts and crashes.
-func TestCrash(t *testing.T) {
-	f := newFeed(t, Config{MinUnits: 20, Window: 64, MaxNames: 100})
-	for i := range 24 {
-		f.minute("h", float64(20+i%5), 0)
+// TestForgedClock sends a record from the far future: it must not end the warm-up.
+func TestForgedClock(t *testing.T) {
+	h := newHost(t, Config{Warmup: 100 * time.Hour, MinUnits: 60, Window: 200, MaxNames: 100})
+	for range 100 {
+		h.exec("/usr/bin/find", "/usr/bin/bash")
 	}
-	f.minute("h", 5000, 0)
-	f.exec("h", "/usr/bin/bash", "/opt/never")
-	if got := f.scores(); len(got) != 1 {
-		t.Fatalf("%d scores", len(got))
+	h.d.Derive(schemas.LineageTopic, "t/h", &schemas.LineageRecord{Kind: "exec", Template: "/opt/x", Process: schemas.Process{UID: "x", Path: "/opt/x"},
+		Provenance: schemas.Provenance{Time: h.at.Add(1000 * time.Hour).UnixNano()}}, h.at)
+	if out := h.unusual(); len(out) != 0 {
+		t.Errorf("%d scores in the warm-up", len(out))
 	}
-	f.d.Fuzz(8)
 }
 
-func TestScenarios(t *testing.T) {
-	cfg := Config{Warmup: time.Minute, MinUnits: 20, Window: 64, MaxNames: 100}
-	streamstest.Run(t, streams.Stage{Name: "rarity", Processors: []*streams.Processor{New(cfg)}}, "testdata/*.txtar")
+func TestSample(t *testing.T) {
+	n := 0
+	for i := range 100_000 {
+		if chosen(executable, []string{fmt.Sprintf("t/h/b/proc/p0/%d", i)}) {
+			n++
+		}
+	}
+	if n < 300 || n > 480 { // 391 expected, five standard deviations
+		t.Errorf("%d of 100,000 are chosen", n)
+	}
+}
+
+func TestUnknownRecord(t *testing.T) {
+	p := New(quick)
+	p.Accepts = []string{"LineageRecord", "FeatureVector", "DetectorScore"}
+	d := streamstest.New(t, streams.Stage{Name: "rarity", Processors: []*streams.Processor{p}})
+	d.Derive(schemas.LineageTopic, "t/h", &schemas.DetectorScore{}, time.Unix(1000, 0))
+	if n := len(d.Out(schemas.DeadLetterTopic)); n != 1 {
+		t.Errorf("%d dead letters, want 1", n)
+	}
 }
