@@ -138,6 +138,26 @@ func (s *Schema) DecodeBody(body []byte, v any) error {
 	return (&decoder{s.Name, s.avro}).into(body, v)
 }
 
+// Upgrade rewrites an Avro body that was written with another version of the schema, whose text is given, as this one.
+func (s *Schema) Upgrade(writer string, body []byte) ([]byte, error) {
+	w, err := avro.Parse(writer)
+	if err != nil {
+		return nil, fmt.Errorf("parse schema of %s: %w", s.Name, err)
+	}
+	r, err := avro.Resolve(w, s.avro)
+	if err != nil {
+		return nil, fmt.Errorf("resolve schema of %s: %w", s.Name, err)
+	}
+	v := New(s.Name)
+	if v == nil {
+		return nil, fmt.Errorf("upgrade %s: not a payload", s.Name)
+	}
+	if err := (&decoder{s.Name, r}).into(body, v); err != nil {
+		return nil, err
+	}
+	return s.AppendBody(nil, v)
+}
+
 // Append appends a payload with its header.
 func (s *Serde) Append(dst []byte, v Payload) ([]byte, error) {
 	e, err := s.Encoder(v.SchemaName())

@@ -2,329 +2,336 @@ package proc
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/amoskys/amoskys/schemas"
 	"github.com/amoskys/amoskys/streams"
 )
 
-// Config are the settings.
-type Config struct {
-	Enabled bool `yaml:"enabled"`
-	// Interval is the time between two scans for processes while there is no process connector.
-	Interval time.Duration `yaml:"interval"`
-	// SocketInterval is the time between two scans for sockets.
-	SocketInterval time.Duration `yaml:"socket_interval"`
-	// Connector uses the process connector where it can be had.
-	Connector bool `yaml:"connector"`
-	// Masks are regular expressions whose first group is masked in arguments.
-	Masks []string `yaml:"masks"`
-	// Root is the proc file system to read: another one in a container that sees its host's.
-	Root string `yaml:"root"`
-}
+const name = "proc"
 
-// Defaults are the settings that hold where none are given.
-func Defaults() Config {
-	return Config{Enabled: true, Interval: 500 * time.Millisecond, SocketInterval: 2 * time.Second, Connector: true, Masks: DefaultMasks, Root: "/proc"}
-}
-
-// Validate reports everything that is wrong, each as a streams.SettingError.
-func (c Config) Validate() error {
-	var errs []error
-	bad := func(key string, value any, want string) {
-		errs = append(errs, &streams.SettingError{Key: "proc." + key, Value: fmt.Sprint(value), Want: want})
-	}
-	for key, d := range map[string]time.Duration{"interval": c.Interval, "socket_interval": c.SocketInterval} {
-		if d < 50*time.Millisecond || d > time.Minute {
-			bad(key, d, "a duration of 50ms to 1m")
-		}
-	}
-	if !filepath.IsAbs(c.Root) {
-		bad("root", c.Root, "an absolute path")
-	}
-	for _, m := range c.Masks {
-		if _, err := newMasker([]string{m}); err != nil {
-			bad("masks", m, "regular expressions: "+err.Error())
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// A Collector collects from /proc. It implements streams.Collector.
+// A Collector observes the processes and sockets of this host.
 type Collector struct {
-	cfg Config
-	m   *machine
-	log *slog.Logger
-	now func() time.Time
+	cfg    Config
+	mask   mask
+	log    *slog.Logger
+	counts counts
 
-	out     streams.Appender
-	events  []schemas.Event
-	known   map[int64]known
-	sockets map[uint64]bool // inodes of sockets that were told
-	scans   int64
-	connErr error // why there is no process connector
+	mu        sync.Mutex
+	listening bool  // Collect has the connector
+	refused   error // why there is none, if Collect could not have it
 }
 
-// known is a process that was told.
-type known struct {
-	start int64
-	comm  string
-	proc  schemas.Process
-	scan  int64 // when it was first seen
+// counts are totals since the collector was made.
+type counts struct {
+	execs, exits, unread, late, lost, dropped, connections, hashes atomic.Int64
 }
 
-// New returns a collector.
+var _ streams.Collector = (*Collector)(nil)
+
+// New returns a collector, or everything that is wrong with its configuration. It opens nothing yet. Without a logger
+// nothing is logged.
 func New(cfg Config, log *slog.Logger) (*Collector, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	mask, err := newMasker(cfg.Masks)
+	m, err := newMask(&cfg)
 	if err != nil {
 		return nil, err
 	}
-	b, err := os.ReadFile(filepath.Join(cfg.Root, "stat"))
-	if err != nil {
-		return nil, fmt.Errorf("read the boot time: %w", err)
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
 	}
-	btime, err := parseBootTime(b)
-	if err != nil {
-		return nil, fmt.Errorf("read the boot time from %s/stat: %w", cfg.Root, err)
-	}
-	c := &Collector{cfg: cfg, log: log, now: time.Now, known: map[int64]known{}, sockets: map[uint64]bool{}}
-	c.m = &machine{root: cfg.Root, host: HostID(), boot: BootID(cfg.Root), btime: btime * 1e9, users: readUsers("/etc/passwd"), hashes: newHashes(), mask: mask}
-	if cfg.Connector {
-		c.connErr = connectorProbe()
-	} else {
-		c.connErr = errors.New("switched off by key proc.connector")
-	}
-	return c, nil
+	return &Collector{cfg: cfg, mask: m, log: log}, nil
 }
 
-// HostID is a stable id of this machine: a hash of /etc/machine-id, which must not be shown itself (machine-id(5)), or the
-// host name.
-func HostID() string {
-	for _, f := range []string{"/etc/machine-id", "/var/lib/dbus/machine-id"} {
-		if b, err := os.ReadFile(f); err == nil && len(strings.TrimSpace(string(b))) >= 16 {
-			h := sha256.Sum256([]byte("amoskys host " + strings.TrimSpace(string(b))))
-			return hex.EncodeToString(h[:8])
+// Name is "proc".
+func (c *Collector) Name() string { return name }
+
+// Counters are totals since the collector was made, sorted by name: execs, exits, network activities and hashes that were
+// emitted; unread_execs, whose process was gone before it could be read; late_execs, which only a scan has found though the
+// connector is there; lost_kernel_events, which the connector dropped; dropped_events, which could not be written.
+func (c *Collector) Counters() []schemas.Counter {
+	k := &c.counts
+	return []schemas.Counter{{Name: "connections", Count: k.connections.Load()}, {Name: "dropped_events", Count: k.dropped.Load()},
+		{Name: "execs", Count: k.execs.Load()}, {Name: "exits", Count: k.exits.Load()}, {Name: "hashes", Count: k.hashes.Load()},
+		{Name: "late_execs", Count: k.late.Load()}, {Name: "lost_kernel_events", Count: k.lost.Load()}, {Name: "unread_execs", Count: k.unread.Load()}}
+}
+
+// Capabilities says what can be seen here, and tries the connector to know.
+func (c *Collector) Capabilities() []streams.Capability {
+	if !supported {
+		why := "processes are read from /proc, which only Linux has"
+		return []streams.Capability{{Name: "process.exec", Reason: why}, {Name: "process.exit", Reason: why}, {Name: "network.connection", Reason: why}}
+	}
+	execs, exits := streams.Capability{Name: "process.exec", Variant: "netlink"}, streams.Capability{Name: "process.exit", Variant: "netlink"}
+	if err := c.tryConnector(); err != nil {
+		execs.Variant, exits.Variant = "procfs", "procfs"
+		execs.Reason = fmt.Sprintf("processes that live shorter than %v to %v are missed: %v", c.cfg.Interval, c.cfg.MaxInterval, err)
+		exits.Reason = "exit codes and the exact time are not known: there is no process connector"
+	}
+	sockets := streams.Capability{Name: "network.connection", Variant: "procfs", Reason: fmt.Sprintf("connections shorter than %v are missed", c.cfg.SocketInterval)}
+	if !c.cfg.Sockets {
+		sockets.Variant, sockets.Reason = "", "turned off by proc.sockets"
+	}
+	hashes := streams.Capability{Name: "binary.identity", Variant: "procfs"}
+	if !c.cfg.Hashes {
+		hashes.Variant, hashes.Reason = "", "turned off by proc.hashes"
+	}
+	if why := c.blind(); why != "" {
+		for _, k := range []*streams.Capability{&sockets, &hashes} {
+			if k.Variant != "" {
+				k.Reason = strings.TrimPrefix(k.Reason+"; "+why, "; ")
+			}
 		}
 	}
-	name, err := os.Hostname()
-	if err != nil {
-		return "localhost"
-	}
-	return name
+	return []streams.Capability{execs, exits, sockets, hashes}
 }
 
-// BootID is the id of this boot.
-func BootID(root string) string {
-	b, err := os.ReadFile(filepath.Join(root, "sys/kernel/random/boot_id"))
-	if err != nil {
-		return "unknown"
+// errOff is why the connector is not used when it is not to be.
+var errOff = errors.New("turned off by proc.connector")
+
+func (c *Collector) tryConnector() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !c.cfg.Connector:
+		return errOff
+	case c.listening || c.refused != nil:
+		return c.refused
 	}
-	return strings.TrimSpace(string(b))
+	k, err := openConnector()
+	if err == nil {
+		k.close()
+	}
+	return err
 }
 
-// Name implements streams.Collector.
-func (c *Collector) Name() string { return "proc" }
-
-// Capabilities implements streams.Collector.
-func (c *Collector) Capabilities() []streams.Capability {
-	exec := streams.Capability{Name: "process.exec", Variant: "netlink"}
-	if c.connErr != nil {
-		exec = streams.Capability{Name: "process.exec", Variant: "procfs",
-			Reason: fmt.Sprintf("processes that live for less than %s are missed: no process connector: %v", c.cfg.Interval, c.connErr)}
+// blind says what may not be read of other users' processes.
+func (c *Collector) blind() string {
+	if _, err := os.Stat(folder(c.cfg.Root, 1)); err != nil {
+		return "processes of other users are hidden (hidepid)"
 	}
-	exit := exec
-	exit.Name = "process.exit"
-	net := streams.Capability{Name: "network.connection", Variant: "procfs", Reason: fmt.Sprintf("connections that live for less than %s are missed", c.cfg.SocketInterval)}
-	if os.Geteuid() != 0 {
-		net.Reason += "; without root, sockets of other users have no process"
+	b, err := os.ReadFile(c.cfg.Root + "/self/status")
+	if err != nil || !hasCapability(b, capSysPtrace) {
+		return "executables, working folders and sockets of other users' processes cannot be read (no CAP_SYS_PTRACE)"
 	}
-	return []streams.Capability{exec, exit, net,
-		{Name: "file.activity", Reason: "needs the eBPF sensor"}, {Name: "memory.activity", Reason: "needs the eBPF sensor"}, {Name: "dns.activity", Reason: "needs the eBPF sensor"}}
+	return ""
 }
 
-// safetyScan is the time between two scans while the process connector tells of processes: it may have lost some.
-const safetyScan = 10 * time.Second
-
-// Collect implements streams.Collector.
+// Collect reports what runs, and then what happens, until ctx is done. It fails if /proc cannot be read. Events that out
+// does not take are kept for a while, and counted beyond that: a full disk ends nothing.
 func (c *Collector) Collect(ctx context.Context, out streams.Appender) error {
-	c.out = out
-	interval := c.cfg.Interval
-	kernel, stop, err := c.connect(ctx) // before the first scan: nothing that starts meanwhile is missed
+	s, err := c.open(out)
 	if err != nil {
-		c.log.Warn("process connector cannot be used: polling", "err", err)
-		c.connErr = err
-	} else if kernel != nil {
-		defer stop()
-		interval = safetyScan
-	}
-	if err := c.scan(ctx, true); err != nil {
 		return err
 	}
-	scans, sockets := time.NewTicker(interval), time.NewTicker(c.cfg.SocketInterval)
-	defer scans.Stop()
-	defer sockets.Stop()
-	if err := c.scanSockets(ctx); err != nil {
+	defer s.lister.close()
+	ctx, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	batches, failed := c.listen(ctx, &wg)
+	s.kernel = batches != nil
+	if s.hasher != nil {
+		wg.Go(func() { s.hasher.run(ctx) })
+	}
+	if err := s.start(ctx); err != nil {
 		return err
 	}
+	return s.loop(ctx, batches, failed)
+}
+
+func (c *Collector) open(out streams.Appender) (*session, error) {
+	id := identity{HostID(), BootID(c.cfg.Root)}
+	l, err := openLister(c.cfg.Root)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{c: &c.cfg, counts: &c.counts, log: c.log, identity: id, out: outbox{identity: id, to: out, counts: &c.counts, log: c.log}, lister: l,
+		reader: newReader(&c.cfg, c.mask), table: map[int64]*process{}, sockets: newSockets(), self: ownPID(c.cfg.Root)}
+	if c.cfg.Hashes {
+		s.hasher = newHasher(&c.cfg)
+	}
+	if s.bootTime, err = s.readBootTime(); err != nil {
+		l.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// listen opens the connector, if it can be had, and receives from it until ctx ends. Why it ended, or that there was none,
+// is remembered for Capabilities.
+func (c *Collector) listen(ctx context.Context, wg *sync.WaitGroup) (<-chan kernelBatch, <-chan error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.cfg.Connector {
+		return nil, nil
+	}
+	k, err := openConnector()
+	if c.refused = err; err != nil {
+		return nil, nil
+	}
+	c.listening = true
+	batches, failed := make(chan kernelBatch, 64), make(chan error, 1)
+	wg.Go(func() {
+		err := k.receive(batches)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.listening = false
+		if !errors.Is(err, os.ErrClosed) {
+			c.refused = err
+			failed <- err
+		}
+	})
+	context.AfterFunc(ctx, k.close)
+	return batches, failed
+}
+
+// session is one call of Collect. All of it but the hasher's work is done by one goroutine.
+type session struct {
+	identity
+	c        *Config
+	counts   *counts
+	log      *slog.Logger
+	out      outbox
+	lister   *lister
+	reader   *reader
+	hasher   *hasher // nil: off
+	sockets  *sockets
+	bootTime int64 // wall time of the boot, ns
+	self     int64 // own pid
+	kernel   bool  // the connector tells what happens
+
+	table   map[int64]*process
+	entries []entry // of the last scan
+	turn    int     // where the next check of known processes goes on
+	waiting []*process
+	scans   int           // how many there were
+	scanIn  time.Duration // until the next one
+}
+
+// readBootTime reads when the machine was started. The kernel tells it in whole seconds; the clocks tell it finer, unless
+// this is another machine's /proc, or a time namespace.
+func (s *session) readBootTime() (int64, error) {
+	b, err := os.ReadFile(s.c.Root + "/stat")
+	if err != nil {
+		return 0, fmt.Errorf("read boot time: %w", err)
+	}
+	sec, err := parseBootTime(b)
+	if err != nil {
+		return 0, err
+	}
+	told := sec * int64(time.Second)
+	at := now()
+	if fine := (at.wall - at.boot) / tick * tick; fine > told-int64(time.Second) && fine < told+int64(2*time.Second) {
+		return fine, nil
+	}
+	return told, nil
+}
+
+// start reports what runs already.
+func (s *session) start(ctx context.Context) error {
+	var err error
+	if s.entries, err = s.lister.list(s.entries[:0]); err != nil {
+		return err
+	}
+	at := now()
+	for _, f := range s.discover(s.entries) {
+		if f.image.ended() {
+			s.keep(f.process)
+		} else {
+			s.exec(f.process, &f.image, at.wall, true)
+		}
+	}
+	s.scanIn = s.c.Interval
+	s.out.flush(ctx)
+	return nil
+}
+
+// loop does what is due, until ctx ends.
+func (s *session) loop(ctx context.Context, batches <-chan kernelBatch, failed <-chan error) error {
+	var hashes <-chan hashResult
+	if s.hasher != nil {
+		hashes = s.hasher.results
+	}
+	scans, sockets := time.NewTimer(s.nextScan(0)), time.NewTimer(0)
+	if !s.c.Sockets {
+		sockets.Stop()
+	}
+	settle := time.NewTimer(time.Hour)
+	defer func() { scans.Stop(); sockets.Stop(); settle.Stop() }()
 	for {
-		var err error
 		select {
 		case <-ctx.Done():
+			s.out.last(ctx)
 			return nil
-		case e := <-kernel:
-			err = c.kernelEvents(ctx, e, kernel)
+		case b := <-batches:
+			if s.take(&b) {
+				scans.Reset(0)
+			}
+		case err := <-failed:
+			s.log.Warn("process connector is lost, polling instead", "err", err)
+			batches, s.kernel = nil, false
+			s.scanIn = s.c.Interval
+			scans.Reset(0)
 		case <-scans.C:
-			err = c.scan(ctx, false)
+			began := now()
+			if err := s.scan(); err != nil {
+				return err
+			}
+			scans.Reset(s.nextScan(cost(began, now())))
 		case <-sockets.C:
-			err = c.scanSockets(ctx)
+			began := now()
+			s.scanSockets()
+			sockets.Reset(rest(s.c.SocketInterval, cost(began, now())))
+		case <-settle.C:
+			s.settle(now())
+		case r := <-hashes:
+			s.hashed(&r)
 		}
-		if err != nil && ctx.Err() == nil {
-			return err
+		if len(s.waiting) > 0 {
+			settle.Reset(settleEvery)
 		}
+		s.out.flush(ctx)
 	}
 }
 
-// Reading a process's stat costs more than all else of a scan. So a process that was seen several times is looked at only
-// in every tenth scan: in between, its id is taken for it. What that may delay is the notice that a long-lived process runs
-// another program, or that its id was used again within a scan.
 const (
-	verifyEvery = 10
-	youngScans  = 6
+	// costFactor is how much longer a periodic job waits than it takes, so that it costs at most 1 % of a core.
+	costFactor = 100
+	// stretch bounds how much longer it waits than it is set to: on a very busy host seeing comes before saving.
+	stretch = 15
+	// rescanEvery is the time between scans beside the connector, which find what it has not told.
+	rescanEvery = 30 * time.Second
 )
 
-// scan tells what started and what ended since the last scan.
-func (c *Collector) scan(ctx context.Context, first bool) error {
-	pids, err := c.m.pids()
-	if err != nil {
-		return fmt.Errorf("list processes: %w", err)
-	}
-	alive := make(map[int64]bool, len(pids))
-	slices.Sort(pids) // parents mostly before their children
-	c.scans++
-	for _, pid := range pids {
-		if k, ok := c.known[pid]; ok && c.scans-k.scan > youngScans && (pid+c.scans)%verifyEvery != 0 {
-			alive[pid] = true
-			continue
-		}
-		s, err := c.m.stat(pid)
-		if err != nil {
-			continue // it has ended
-		}
-		alive[pid] = true
-		k, ok := c.known[pid]
-		switch {
-		case ok && k.start == s.start && k.comm == s.comm:
-			continue
-		case ok && k.start != s.start:
-			c.exit(pid, k, 0, 0)
-		}
-		c.exec(s, first, 0)
-	}
-	for _, pid := range sortedKeys(c.known) {
-		if !alive[pid] {
-			c.exit(pid, c.known[pid], 0, 0)
-		}
-	}
-	return c.flush(ctx)
+// rest is how long a periodic job waits that took as long as given.
+func rest(interval, took time.Duration) time.Duration {
+	return min(max(interval, costFactor*took), stretch*interval)
 }
 
-func sortedKeys(m map[int64]known) []int64 {
-	out := make([]int64, 0, len(m))
-	for k := range m {
-		out = append(out, k)
+// cost is the processor time between two moments. If the thread has changed in between, which is seldom, it may be wrong; it
+// is never more than the time that has passed.
+func cost(from, to instant) time.Duration {
+	passed, worked := to.mono-from.mono, to.cpu-from.cpu
+	if worked < 0 || worked > passed {
+		worked = passed
 	}
-	slices.Sort(out)
-	return out
+	return time.Duration(worked)
 }
 
-// exec tells that a program was started, or found running. at is when the kernel said so, nanoseconds; 0: it did not.
-func (c *Collector) exec(s stat, snapshot bool, at int64) {
-	p := c.m.read(s)
-	if p.kernel {
-		c.known[s.pid] = known{s.start, s.comm, p.Process, c.scans}
-		return
+// nextScan is the time until the next scan, after one that took as long as given.
+func (s *session) nextScan(took time.Duration) time.Duration {
+	if s.kernel {
+		return rest(rescanEvery, took)
 	}
-	if at == 0 {
-		at = c.now().UnixNano()
-		if _, again := c.known[s.pid]; !snapshot && !again && p.CreatedTime <= at && at-p.CreatedTime < 2*int64(max(c.cfg.Interval, safetyScan)) {
-			at = p.CreatedTime // it started between two scans: its own time is better than the scan's
-		}
-	}
-	e := &schemas.ProcessExec{Envelope: envelope(at, 1007, 1, 0), Process: p.Process, Args: p.args, ArgsTruncated: p.truncated, Deleted: p.deleted, Memfd: p.mem,
-		Snapshot: snapshot, SessionID: s.session, TTY: terminal(s.tty)}
-	e.Parent = schemas.Process{PID: s.ppid}
-	if k, ok := c.known[s.ppid]; ok {
-		e.Parent = k.proc
-		e.Parent.CmdLine = ""
-	}
-	c.known[s.pid] = known{s.start, s.comm, p.Process, c.scans}
-	c.events = append(c.events, e)
-}
-
-// vanished tells of a program that the kernel says was started, and that ended before anything of it could be read.
-func (c *Collector) vanished(pid, at int64) {
-	e := &schemas.ProcessExec{Envelope: envelope(at, 1007, 1, 0), Process: schemas.Process{PID: pid, CreatedTime: at}}
-	if k, ok := c.known[pid]; ok { // it was forked before: what it was then is known
-		e.Process = k.proc
-		e.Process.Path, e.Process.Name, e.Process.SHA256 = "", "", ""
-	}
-	if e.Process.UID == "" {
-		e.Process.UID = c.m.uid(pid, at/tick)
-	}
-	c.events = append(c.events, e)
-	c.known[pid] = known{start: -1, proc: e.Process, scan: c.scans}
-}
-
-func (c *Collector) exit(pid int64, k known, code int32, at int64) {
-	delete(c.known, pid)
-	if k.proc.UID == "" || k.proc.Path == "" && k.start != -1 && k.proc.UserUID == "" {
-		return // a thread of the kernel
-	}
-	if at == 0 {
-		at = c.now().UnixNano()
-	}
-	e := &schemas.ProcessExit{Envelope: envelope(at, 1007, 2, 0), Process: k.proc, ExitCode: code >> 8 & 0xff, Signal: code & 0x7f}
-	c.events = append(c.events, e)
-}
-
-func envelope(at int64, class, activity, priority int32) schemas.Envelope {
-	return schemas.Envelope{Time: at, ClassUID: class, ActivityID: activity, Priority: priority}
-}
-
-// terminal names a controlling terminal by its device number, as ps does for the common ones.
-func terminal(tty int64) string {
-	major, minor := tty>>8&0xfff, tty&0xff|tty>>12&0xfff00
-	switch {
-	case tty == 0:
-		return ""
-	case major >= 136 && major <= 143:
-		return fmt.Sprintf("pts/%d", (major-136)*256+minor)
-	case major == 4 && minor < 64:
-		return fmt.Sprintf("tty%d", minor)
-	case major == 4:
-		return fmt.Sprintf("ttyS%d", minor-64)
-	}
-	return fmt.Sprintf("%d:%d", major, minor)
-}
-
-func (c *Collector) flush(ctx context.Context) error {
-	if len(c.events) == 0 {
-		return nil
-	}
-	err := c.out.Append(ctx, c.events...)
-	clear(c.events)
-	c.events = c.events[:0]
-	return err
+	return rest(s.scanIn, took)
 }

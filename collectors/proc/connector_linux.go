@@ -1,197 +1,178 @@
 package proc
 
 import (
-	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// The process connector, include/uapi/linux/{connector,cn_proc}.h.
+// connector listens to the kernel's process connector.
+type connector struct {
+	file *os.File
+	conn syscall.RawConn
+	buf  []byte
+	gaps gaps
+	// early are events that came before the answer to the request to listen.
+	early []kernelEvent
+	done  chan struct{}
+}
+
 const (
-	cnIdxProc   = 1
-	cnValProc   = 1
-	mcastListen = 1
-	whatFork    = 0x00000001
-	whatExec    = 0x00000002
-	whatExit    = 0x80000000
-	nlHeader    = 16
-	cnHeader    = 20
-	evHeader    = 16
+	connectorBuffer = 4 << 20         // bytes in the kernel: about 5,000 events
+	answerTimeout   = 2 * time.Second // the kernel answers at once, or not at all
 )
 
-// kernelEvent is an event of the process connector.
-type kernelEvent struct {
-	what      uint32
-	pid, tgid int64 // of the process; for a fork of the child
-	parent    int64 // of a fork: process id of the parent
-	code      int32
-	overrun   bool // events were lost before this one
-}
+var errNoAnswer = errors.New("no answer: the kernel was built without PROC_EVENTS, or this is not the initial pid, user and network namespace")
 
-// parseKernelEvents reads a datagram of netlink messages.
-func parseKernelEvents(b []byte) (out []kernelEvent, err error) {
-	for len(b) >= nlHeader {
-		n := int(binary.NativeEndian.Uint32(b))
-		if n < nlHeader || n > len(b) {
-			return out, errFormat
-		}
-		if e, ok := parseKernelEvent(b[nlHeader:n]); ok {
-			out = append(out, e)
-		}
-		b = b[min((n+3)&^3, len(b)):]
-	}
-	return out, nil
-}
-
-func parseKernelEvent(b []byte) (e kernelEvent, ok bool) {
-	if len(b) < cnHeader+evHeader+8 || binary.NativeEndian.Uint32(b) != cnIdxProc {
-		return e, false
-	}
-	e.what = binary.NativeEndian.Uint32(b[cnHeader:])
-	d := b[cnHeader+evHeader:]
-	at := func(i int) int64 { return int64(int32(binary.NativeEndian.Uint32(d[4*i:]))) }
-	switch {
-	case e.what == whatFork && len(d) >= 16:
-		e.parent, e.pid, e.tgid = at(1), at(2), at(3)
-	case e.what == whatExec:
-		e.pid, e.tgid = at(0), at(1)
-	case e.what == whatExit && len(d) >= 16:
-		e.pid, e.tgid, e.code = at(0), at(1), int32(at(2))
-	default:
-		return e, false
-	}
-	return e, true
-}
-
-func openConnector() (fd int, err error) {
-	if fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_CONNECTOR); err != nil {
-		return -1, err
-	}
-	defer func() {
-		if err != nil {
-			unix.Close(fd)
-		}
-	}()
-	if err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: cnIdxProc}); err != nil {
-		return -1, err
-	}
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20) // without the right to force it the default stays
-	b := make([]byte, nlHeader+cnHeader+4)
-	binary.NativeEndian.PutUint32(b, uint32(len(b)))
-	binary.NativeEndian.PutUint16(b[4:], unix.NLMSG_DONE)
-	binary.NativeEndian.PutUint32(b[nlHeader:], cnIdxProc)
-	binary.NativeEndian.PutUint32(b[nlHeader+4:], cnValProc)
-	binary.NativeEndian.PutUint16(b[nlHeader+16:], 4)
-	binary.NativeEndian.PutUint32(b[nlHeader+cnHeader:], mcastListen)
-	if err = unix.Sendto(fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return -1, err
-	}
-	tv := unix.NsecToTimeval((200 * time.Millisecond).Nanoseconds())
-	return fd, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
-}
-
-// connectorProbe says why there is no process connector; nil when there is.
-func connectorProbe() error {
-	fd, err := openConnector()
-	if errors.Is(err, unix.EPERM) {
-		return errors.New("no CAP_NET_ADMIN")
-	}
+// openConnector listens. Whether that works is only known when the kernel has answered.
+func openConnector() (*connector, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_CONNECTOR)
 	if err != nil {
-		return fmt.Errorf("this kernel has none: %w", err)
+		return nil, fmt.Errorf("open process connector: %w", err)
 	}
-	return unix.Close(fd)
+	c := &connector{file: os.NewFile(uintptr(fd), "process connector"), buf: make([]byte, 64<<10), gaps: gaps{}, done: make(chan struct{})}
+	if err := c.listen(fd); err != nil {
+		c.file.Close()
+		return nil, fmt.Errorf("open process connector: %w", err)
+	}
+	return c, nil
 }
 
-// connect starts to receive kernel events; the channel is nil without a connector.
-func (c *Collector) connect(ctx context.Context) (<-chan kernelEvent, func(), error) {
-	if c.connErr != nil {
-		return nil, nil, nil
+func (c *connector) listen(fd int) error {
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, connectorBuffer) != nil {
+		// Without privileges there is a limit (net.core.rmem_max); a smaller buffer only overruns sooner, which is seen.
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, connectorBuffer)
 	}
-	fd, err := openConnector()
-	if err != nil {
-		return nil, nil, err
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: cnIdxProc}); err != nil {
+		if errors.Is(err, unix.EPERM) {
+			return fmt.Errorf("no CAP_NET_ADMIN: %w", err)
+		}
+		return err
 	}
-	out, done := make(chan kernelEvent, 65_536), make(chan struct{})
-	ctx, cancel := context.WithCancel(ctx)
-	go func() {
-		defer close(done)
-		defer unix.Close(fd)
-		receive(ctx, fd, out)
-	}()
-	return out, func() { cancel(); <-done }, nil
+	var err error
+	if c.conn, err = c.file.SyscallConn(); err != nil {
+		return err
+	}
+	if err := c.ask(mcastListen); err != nil {
+		return err
+	}
+	return c.answer()
 }
 
-func receive(ctx context.Context, fd int, out chan<- kernelEvent) {
-	buf := make([]byte, 64<<10)
-	lost := false
-	for ctx.Err() == nil {
-		n, _, err := unix.Recvfrom(fd, buf, 0)
+func (c *connector) ask(op uint32) (err error) {
+	msg := appendKernelRequest(nil, op, requestNumber)
+	werr := c.conn.Write(func(fd uintptr) bool {
+		err = unix.Sendto(int(fd), msg, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ECONNREFUSED) {
+		return fmt.Errorf("no CAP_NET_ADMIN, or no connector in this network namespace: %w", err)
+	}
+	return errors.Join(werr, err)
+}
+
+// answer waits for the answer to our request.
+func (c *connector) answer() error {
+	if err := c.file.SetReadDeadline(time.Now().Add(answerTimeout)); err != nil {
+		return err
+	}
+	defer c.file.SetReadDeadline(time.Time{})
+	for {
+		var found bool
+		var code uint32
+		err := c.read(func(e kernelEvent) bool {
+			c.gaps.see(&e)
+			switch {
+			case e.happened():
+				c.early = append(c.early, e)
+			case e.what == eventNone && e.ack == requestNumber+1:
+				found, code = true, e.err
+			}
+			return len(c.early) < maxBatch
+		})
 		switch {
-		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
-			continue
-		case errors.Is(err, unix.ENOBUFS):
-			lost = true
-			continue
-		case err != nil:
-			return
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return errNoAnswer
+		case err != nil && !errors.Is(err, unix.ENOBUFS):
+			return err
+		case found && code != 0:
+			return fmt.Errorf("listen: %w", unix.Errno(code))
+		case found:
+			return nil
 		}
-		es, _ := parseKernelEvents(buf[:n])
-		for _, e := range es {
-			e.overrun, lost = lost, false
-			select {
-			case out <- e:
-			default: // the reader is behind: a scan finds what still runs
-				lost = true
+	}
+}
+
+// read waits until something is there, and gives the events of all that is there to f, which says whether it takes more.
+// Only the kernel is listened to: others may send to our port, too.
+func (c *connector) read(f func(kernelEvent) bool) error {
+	var err error
+	rerr := c.conn.Read(func(fd uintptr) bool {
+		some, more := false, true
+		for more {
+			var n int
+			var from unix.Sockaddr
+			n, from, err = unix.Recvfrom(int(fd), c.buf, 0)
+			switch {
+			case errors.Is(err, unix.EINTR):
+				continue
+			case errors.Is(err, unix.EAGAIN):
+				err = nil
+				return some
+			case err != nil:
+				return true
+			}
+			some = true
+			if a, ok := from.(*unix.SockaddrNetlink); ok && a.Pid == 0 {
+				parseKernelEvents(c.buf[:n], func(e kernelEvent) { more = f(e) && more })
 			}
 		}
-	}
+		return true
+	})
+	return errors.Join(rerr, err)
 }
 
-// kernelEvents takes an event and what has come with it, so that a burst is appended at once.
-func (c *Collector) kernelEvents(ctx context.Context, e kernelEvent, more <-chan kernelEvent) error {
-	overrun := false
-	for n := 0; ; n++ {
-		overrun = overrun || e.overrun
-		c.kernelEvent(e)
-		if n >= 1000 {
-			break
+// receive sends what comes, until close, which ends it with os.ErrClosed. While the other side is busy the kernel keeps
+// what comes, up to a bound; beyond that it drops, and it is counted.
+func (c *connector) receive(out chan<- kernelBatch) error {
+	b := kernelBatch{events: c.early}
+	take := func(e kernelEvent) bool {
+		b.lost += int64(c.gaps.see(&e))
+		if e.happened() {
+			b.events = append(b.events, e)
+		}
+		return len(b.events) < maxBatch
+	}
+	for {
+		if err := c.read(take); errors.Is(err, unix.ENOBUFS) {
+			b.overrun = true
+		} else if err != nil {
+			select {
+			case <-c.done:
+				return os.ErrClosed
+			default:
+				return fmt.Errorf("read process connector: %w", err)
+			}
+		}
+		if len(b.events) == 0 && !b.overrun && b.lost == 0 {
+			continue
 		}
 		select {
-		case e = <-more:
-			continue
-		default:
+		case out <- b:
+		case <-c.done:
+			return os.ErrClosed
 		}
-		break
+		b = kernelBatch{}
 	}
-	if overrun {
-		c.events = append(c.events, c.overrun())
-		return c.scan(ctx, false)
-	}
-	return c.flush(ctx)
 }
 
-func (c *Collector) kernelEvent(e kernelEvent) {
-	if e.pid != e.tgid {
-		return // a thread
-	}
-	now := c.now().UnixNano()
-	switch e.what {
-	case whatExec:
-		s, err := c.m.stat(e.pid)
-		if err != nil {
-			c.vanished(e.pid, now)
-			return
-		}
-		c.exec(s, false, now)
-	case whatExit:
-		if k, ok := c.known[e.pid]; ok {
-			c.exit(e.pid, k, e.code, now)
-		}
-	case whatFork:
-		c.fork(e, now)
-	}
+// close ends listening.
+func (c *connector) close() {
+	_ = c.ask(mcastIgnore) // the kernel notices a closed socket as well
+	close(c.done)
+	c.file.Close()
 }

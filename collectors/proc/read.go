@@ -1,211 +1,179 @@
 package proc
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"bytes"
+	"hash/maphash"
 	"io"
 	"os"
-	"path/filepath"
-	"strconv"
+	"path"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/amoskys/amoskys/schemas"
 )
 
-// machine is what does not change while the machine runs.
-type machine struct {
-	root   string // of the proc file system
-	host   string
-	boot   string
-	btime  int64             // ns since the epoch
-	users  map[string]string // names by id
-	hashes *hashes
-	mask   masker
-}
-
-// tick is the length of a clock tick in /proc: USER_HZ is 100 on every architecture that Go runs on.
-const tick = int64(10 * time.Millisecond)
-
-// process is what /proc says of one process.
-type process struct {
+// image is what a process runs, as it was read at one moment.
+type image struct {
 	stat
-	schemas.Process
-	args         []string
-	truncated    int64
-	deleted, mem bool
-	kernel       bool // a thread of the kernel: it has no program
-	gone         bool // it ended while it was read
+	args     []string // masked
+	argsCut  int64    // bytes that were cut off
+	argsHash uint64   // of the unmasked ones
+	path     string
+	deleted  bool
+	memfd    bool
+	script   bool
+	cwd      string
+	uid      string
+	user     string
+	netns    uint64
+	box      string // container id
+	file     fileID // zero where it could not be read
+	readAt   int64  // ns on the monotonic clock, before reading
+	age      int64  // ns since the process started, then
 }
 
-func (m *machine) file(pid int64, name string) string {
-	return filepath.Join(m.root, strconv.FormatInt(pid, 10), name)
+// reader reads process folders.
+type reader struct {
+	root    string
+	maxArgs int
+	mask    mask
+	users   users
+	buf     []byte
+	seed    maphash.Seed
 }
 
-func (m *machine) stat(pid int64) (stat, error) {
-	b, err := os.ReadFile(m.file(pid, "stat"))
+func newReader(c *Config, m mask) *reader {
+	return &reader{root: c.Root, maxArgs: c.MaxArgs, mask: m, users: users{path: "/etc/passwd"}, buf: make([]byte, max(8<<10, c.MaxArgs)), seed: maphash.MakeSeed()}
+}
+
+// stat reads only the state of a process. The error is of the file.
+func (r *reader) stat(pid int64) (stat, error) {
+	n, err := readSome(folder(r.root, pid)+"/stat", r.buf)
 	if err != nil {
 		return stat{}, err
 	}
-	return parseStat(b)
+	return parseStat(r.buf[:n])
 }
 
-// uid is the entity id of a process: over ticks since boot, which do not move when the clock is set.
-func (m *machine) uid(pid, start int64) string { return schemas.ProcessUID(m.host, m.boot, pid, start) }
-
-const maxArgs = 64 << 10 // bytes of a command line that are kept
-
-// read collects what /proc says of a process. What another user may not read stays empty.
-func (m *machine) read(s stat) process {
-	p := process{stat: s}
-	p.Process = schemas.Process{UID: m.uid(s.pid, s.start), PID: s.pid, ParentPID: s.ppid, Name: s.comm, CreatedTime: m.btime + s.start*tick}
-	if b, err := os.ReadFile(m.file(s.pid, "cmdline")); err == nil {
-		if len(b) > maxArgs {
-			p.truncated = int64(len(b) - maxArgs)
-			b = b[:maxArgs]
-		}
-		p.args = m.mask.args(parseArgs(b))
+// image reads all of a process. What may not be read, or is gone by then, is left empty; the error is that of its state.
+func (r *reader) image(pid int64) (i image, err error) {
+	dir := folder(r.root, pid)
+	at := now()
+	i.readAt = at.mono
+	if i.stat, err = r.stat(pid); err != nil {
+		return i, err
 	}
-	if b, err := os.ReadFile(m.file(s.pid, "status")); err == nil {
-		p.UserUID, _ = parseUID(b)
-		p.UserName = m.users[p.UserUID]
+	i.age = max(0, at.boot-int64(i.start)*tick)
+	if i.kernel() || i.ended() {
+		return i, nil
 	}
-	if b, err := os.ReadFile(m.file(s.pid, "cgroup")); err == nil {
-		p.ContainerUID = parseContainer(b)
+	r.readArgs(&i, dir)
+	r.readExecutable(&i, dir+"/exe")
+	i.cwd, _ = os.Readlink(dir + "/cwd")
+	if n, err := readSome(dir+"/cgroup", r.buf); err == nil {
+		i.box = containerID(r.buf[:n])
 	}
-	p.WorkingDirectory, _ = os.Readlink(m.file(s.pid, "cwd"))
-	exe, err := os.Readlink(m.file(s.pid, "exe"))
-	p.kernel = err != nil && len(p.args) == 0 && (s.pid == 2 || s.ppid == 2)
-	if err == nil {
-		p.Path, p.deleted, p.mem = imagePath(exe)
-		p.Name = filepath.Base(p.Path)
-		p.SHA256 = m.hashes.of(m.file(s.pid, "exe"))
+	if n, err := readSome(dir+"/status", r.buf); err == nil {
+		i.uid, _ = parseUID(r.buf[:n])
 	}
-	if again, err := m.stat(s.pid); err != nil || again.start != s.start {
-		p.gone = true // what was read may be of another process
+	if i.box == "" || i.uid == "0" { // other users of a container are not those of the host
+		i.user = r.users.name(i.uid, time.Unix(0, at.wall))
 	}
-	return p
+	i.netns, _ = linkNumber(dir+"/ns/net", "net")
+	i.script = isScript(&i)
+	return i, nil
 }
 
-// imagePath takes apart the target of an exe link: the kernel appends " (deleted)" when the file has no name any more.
-func imagePath(link string) (path string, deleted, memfd bool) {
-	path, deleted = strings.CutSuffix(link, " (deleted)")
-	if strings.HasPrefix(path, "/memfd:") {
-		return path, false, true
+// readArgs reads the argument vector, up to the bound, and counts the rest.
+func (r *reader) readArgs(i *image, dir string) {
+	n, err := readSome(dir+"/cmdline", r.buf[:r.maxArgs])
+	if err != nil || n == 0 {
+		return
 	}
-	return path, deleted, false
+	text := r.buf[:n]
+	if n == r.maxArgs {
+		i.argsCut = bytesBehind(dir+"/cmdline", int64(n))
+	}
+	i.argsHash = maphash.Bytes(r.seed, text)
+	text = bytes.TrimRight(text, "\x00")
+	i.args = strings.Split(r.mask.apply(string(text)), "\x00")
 }
 
-// pids lists the processes.
-func (m *machine) pids() ([]int64, error) {
-	d, err := os.Open(m.root)
+// bytesBehind counts the bytes of a file behind a position. An argument vector has no more than a quarter of the stack's limit.
+func bytesBehind(path string, from int64) int64 {
+	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return 0
 	}
-	defer d.Close()
-	names, err := d.Readdirnames(-1)
-	if err != nil {
-		return nil, err
+	defer f.Close()
+	if _, err := f.Seek(from, io.SeekStart); err != nil {
+		return 0
 	}
-	out := make([]int64, 0, len(names))
-	for _, n := range names {
-		if n[0] < '0' || n[0] > '9' {
-			continue
-		}
-		if pid, err := strconv.ParseInt(n, 10, 64); err == nil {
-			out = append(out, pid)
-		}
-	}
-	return out, nil
+	n, _ := io.Copy(io.Discard, io.LimitReader(f, 16<<20))
+	return n
 }
 
-// users reads names by id from a passwd file; network directories are not asked.
-func readUsers(path string) map[string]string {
-	out := map[string]string{}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return out
+// argsHash reads only what tells whether the arguments have changed.
+func (r *reader) argsHash(pid int64) uint64 {
+	n, err := readSome(folder(r.root, pid)+"/cmdline", r.buf[:r.maxArgs])
+	if err != nil || n == 0 {
+		return 0
 	}
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Split(line, ":"); len(f) > 3 {
-			if _, ok := out[f[2]]; !ok {
-				out[f[2]] = f[0]
-			}
-		}
-	}
-	return out
-}
-
-// hashes are the SHA-256 of executables by the identity of their inode. A new one is hashed at once if it is small;
-// otherwise it is left to the next time, within a budget, so that a scan is never held up.
-type hashes struct {
-	known  map[inode]string
-	budget float64 // bytes that may be hashed now
-	at     time.Time
-	now    func() time.Time
-}
-
-type inode struct {
-	dev, ino uint64
-	size     int64
-	mtime    int64
+	return maphash.Bytes(r.seed, r.buf[:n])
 }
 
 const (
-	hashAtOnce = 8 << 20  // bytes: about 20 ms
-	hashLimit  = 64 << 20 // bytes: larger files are not hashed
-	hashRate   = 16 << 20 // bytes a second, on average
-	hashKeep   = 10_000   // identities
+	deletedSuffix = " (deleted)"
+	memfdPrefix   = "/memfd:"
 )
 
-func newHashes() *hashes {
-	return &hashes{known: map[inode]string{}, now: time.Now, budget: 4 * hashRate}
+func (r *reader) readExecutable(i *image, link string) {
+	p, err := os.Readlink(link)
+	if err != nil {
+		return
+	}
+	if p == "/" { // where it lies is mounted nowhere that can be seen
+		p = ""
+	}
+	info, err := statFile(link)
+	if err == nil && info.regular {
+		i.file = info.id
+	}
+	// A file may really be called "x (deleted)"; then it has a name.
+	if cut, ok := strings.CutSuffix(p, deletedSuffix); ok && (err != nil || info.links == 0) {
+		p, i.deleted = cut, true
+	}
+	if i.memfd = strings.HasPrefix(p, memfdPrefix) && i.deleted; i.memfd {
+		i.deleted = false
+	}
+	i.path = p
 }
 
-// of is the hash of the file, or empty if it is too large, cannot be read, or is over the budget.
-func (h *hashes) of(path string) string {
-	i, err := os.Stat(path)
-	if err != nil {
-		return ""
-	}
-	s, ok := i.Sys().(*syscall.Stat_t)
-	if !ok || !i.Mode().IsRegular() || i.Size() > hashLimit {
-		return ""
-	}
-	id := inode{uint64(s.Dev), s.Ino, i.Size(), i.ModTime().UnixNano()}
-	if sum, ok := h.known[id]; ok {
-		return sum
-	}
-	if !h.afford(i.Size()) {
-		return ""
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, io.LimitReader(f, hashLimit)); err != nil {
-		return ""
-	}
-	if len(h.known) >= hashKeep {
-		clear(h.known)
-	}
-	h.known[id] = hex.EncodeToString(sum.Sum(nil))
-	return h.known[id]
-}
+// commLen is the length to which the kernel cuts names of processes (TASK_COMM_LEN without its end).
+const commLen = 15
 
-// afford takes bytes from the budget, which fills with time.
-func (h *hashes) afford(size int64) bool {
-	now := h.now()
-	if !h.at.IsZero() {
-		h.budget = min(4*hashRate, h.budget+hashRate*now.Sub(h.at).Seconds())
+// isScript says whether an interpreter was started for a script: the kernel then calls the process by the script.
+func isScript(i *image) bool {
+	cut := func(p string) string {
+		p = path.Base(p)
+		return p[:min(len(p), commLen)]
 	}
-	h.at = now
-	if float64(size) > h.budget || size > hashAtOnce && h.budget < 2*hashRate {
+	if i.path == "" || i.comm == "" || cut(i.path) == i.comm {
 		return false
 	}
-	h.budget -= float64(size)
-	return true
+	for _, a := range i.args[min(1, len(i.args)):min(3, len(i.args))] {
+		if cut(a) == i.comm {
+			return true
+		}
+	}
+	return false
+}
+
+// describe fills what an image tells of a process.
+func (i *image) describe(p *schemas.Process) {
+	p.Path, p.Name = i.path, i.comm
+	if i.path != "" {
+		p.Name = path.Base(i.path)
+	}
+	p.WorkingDirectory, p.UserUID, p.UserName, p.ContainerUID = i.cwd, i.uid, i.user, i.box
 }

@@ -1,135 +1,146 @@
 package proc
 
 import (
-	"context"
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"slices"
-
-	"github.com/amoskys/amoskys/schemas"
+	"strconv"
+	"strings"
 )
 
-// The OCSF activities of Network Activity that are told.
+// socket is a line of /proc/net/{tcp,tcp6,udp,udp6}, see proc_net(5).
+type socket struct {
+	local, remote netip.AddrPort
+	state         uint8
+	uid           string
+	inode         uint64
+}
+
+// States of sockets, include/net/tcp_states.h. Those of UDP are the first and the last.
 const (
-	activityOpen   = 1
-	activityListen = 7
+	stateEstablished = 1
+	stateClosed      = 7 // of UDP: without a peer
+	stateListen      = 10
 )
 
-// scanSockets tells of sockets that were not there at the last scan.
-func (c *Collector) scanSockets(ctx context.Context) error {
-	type found struct {
-		socket
-		protocol string
+// parseSocket reads one line. It is false for the heading, and for what is no line of the file.
+func parseSocket(line []byte) (s socket, ok bool) {
+	nextWord(&line) // number
+	local, remote, state := nextWord(&line), nextWord(&line), nextWord(&line)
+	for range 3 { // queues, timer, retransmissions
+		nextWord(&line)
 	}
-	fresh, seen := map[uint64]found{}, map[uint64]bool{}
-	listening := map[uint16]bool{}
-	for _, f := range []struct{ file, protocol string }{{"tcp", "tcp"}, {"tcp6", "tcp"}, {"udp", "udp"}, {"udp6", "udp"}} {
-		b, err := os.ReadFile(filepath.Join(c.m.root, "net", f.file))
-		if err != nil {
-			continue // IPv6 may be off
-		}
-		ss, _ := parseSockets(b)
-		for _, s := range ss {
-			if s.state == stateListen && f.protocol == "tcp" {
-				listening[s.local.Port()] = true
-			}
-			if s.inode == 0 || !told(s, f.protocol) {
-				continue
-			}
-			seen[s.inode] = true
-			if !c.sockets[s.inode] {
-				fresh[s.inode] = found{s, f.protocol}
-			}
-		}
+	uid := nextWord(&line)
+	nextWord(&line) // timeouts
+	inode := nextWord(&line)
+	n, err := strconv.ParseUint(string(state), 16, 8)
+	if err != nil {
+		return s, false
 	}
-	c.sockets = seen
-	if len(fresh) == 0 {
-		return nil
+	s.state = uint8(n)
+	if s.inode, err = unsigned(inode); err != nil {
+		return s, false
 	}
-	inodes := make([]uint64, 0, len(fresh))
-	for i := range fresh {
-		inodes = append(inodes, i)
+	if _, err := strconv.ParseUint(string(uid), 10, 32); err != nil {
+		return s, false
 	}
-	slices.Sort(inodes)
-	owners := c.owners(inodes)
-	if len(owners) < len(inodes) { // a process that is new itself
-		if err := c.scan(ctx, false); err != nil {
-			return err
-		}
-		owners = c.owners(inodes)
-	}
-	for _, i := range inodes {
-		if owners[i] == int64(os.Getpid()) {
-			continue // our own traffic to the brokers
-		}
-		c.network(fresh[i].socket, fresh[i].protocol, owners[i], listening)
-	}
-	return c.flush(ctx)
+	s.uid = string(uid)
+	var lok, rok bool
+	s.local, lok = parseEndpoint(local)
+	s.remote, rok = parseEndpoint(remote)
+	return s, lok && rok
 }
 
-// told says whether a socket is a fact of its own: a connection, one being made, or a port that is listened on.
-func told(s socket, protocol string) bool {
-	connected := s.remote.Port() != 0 && !s.remote.Addr().IsUnspecified()
-	if protocol == "udp" {
-		return connected
+// parseEndpoint reads an address and a port in hex. The address is printed in words of 32 bits in the byte order of the
+// machine, the port as a number. An IPv4 address in an IPv6 one is given as what it is.
+func parseEndpoint(b []byte) (netip.AddrPort, bool) {
+	addr, port, ok := bytes.Cut(b, []byte(":"))
+	if !ok || len(addr) != 8 && len(addr) != 32 {
+		return netip.AddrPort{}, false
 	}
-	return s.state == stateListen || connected && (s.state == stateEstablished || s.state == stateSynSent)
+	n, err := strconv.ParseUint(string(port), 16, 16)
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	var raw [16]byte
+	if _, err := hex.Decode(raw[:], addr); err != nil {
+		return netip.AddrPort{}, false
+	}
+	size := len(addr) / 2
+	for i := 0; i < size; i += 4 {
+		binary.NativeEndian.PutUint32(raw[i:], binary.BigEndian.Uint32(raw[i:]))
+	}
+	a, _ := netip.AddrFromSlice(raw[:size])
+	return netip.AddrPortFrom(a.Unmap(), uint16(n)), true
 }
 
-// owners finds the processes that hold sockets, newest processes first, until all are found.
-func (c *Collector) owners(inodes []uint64) map[uint64]int64 {
-	want := make(map[uint64]bool, len(inodes))
-	for _, i := range inodes {
-		want[i] = true
+// listens says whether a socket waits for anyone. A UDP socket without a peer does.
+func (s *socket) listens(protocol string) bool {
+	return s.state == stateListen || protocol == "udp" && s.state == stateClosed
+}
+
+// worth says whether a socket is a fact: it has a peer, or waits for one. What has no inode has no process any more.
+func (s *socket) worth(protocol string) bool {
+	return s.inode != 0 && (s.listens(protocol) || s.state != stateClosed && s.remote.Port() != 0)
+}
+
+// activity is what changes when a TCP connection is made or a TCP socket comes or goes.
+type activity struct {
+	active, passive uint64 // connections that were made from here, and to here, since the namespace exists
+	use             uint64 // sockets
+}
+
+// addOpens reads /proc/net/snmp: two lines for each protocol, of names and of values.
+func (a *activity) addOpens(b []byte) bool {
+	names, ok := lineOf(b, "Tcp: ")
+	if !ok {
+		return false
 	}
-	out := map[uint64]int64{}
-	pids := sortedKeys(c.known)
-	slices.SortStableFunc(pids, func(a, b int64) int { return int(min(max(c.known[b].start-c.known[a].start, -1), 1)) })
-	for _, pid := range pids {
-		if len(out) == len(want) {
+	values, ok := lineOf(b[bytes.Index(b, names)+len(names):], "Tcp: ")
+	found := 0
+	for ok {
+		name, value := nextWord(&names), nextWord(&values)
+		if len(name) == 0 || len(value) == 0 {
 			break
 		}
-		dir := c.m.file(pid, "fd")
-		d, err := os.Open(dir)
-		if err != nil {
-			continue // another user's, or ended
+		n, err := unsigned(value)
+		switch string(name) {
+		case "ActiveOpens":
+			a.active = n
+		case "PassiveOpens":
+			a.passive = n
+		default:
+			continue
 		}
-		names, _ := d.Readdirnames(-1)
-		d.Close()
-		for _, n := range names {
-			link, err := os.Readlink(filepath.Join(dir, n))
-			if err != nil {
-				continue
-			}
-			if i, ok := parseInode(link); ok && want[i] {
-				if _, have := out[i]; !have {
-					out[i] = pid
-				}
-			}
+		if err == nil {
+			found++
 		}
 	}
-	return out
+	return found == 2
 }
 
-func (c *Collector) network(s socket, protocol string, pid int64, listening map[uint16]bool) {
-	e := &schemas.NetworkActivity{Envelope: envelope(c.now().UnixNano(), 4001, activityOpen, 1), Protocol: protocol}
-	if k, ok := c.known[pid]; ok && pid != 0 {
-		e.Process = k.proc
+// addUse reads /proc/net/sockstat or sockstat6.
+func (a *activity) addUse(b []byte) {
+	for _, protocol := range [...]string{"TCP: inuse ", "TCP6: inuse "} {
+		if line, ok := lineOf(b, protocol); ok {
+			if n, err := unsigned(nextWord(&line)); err == nil {
+				a.use += n
+			}
+		}
 	}
-	local, remote := endpoint(s.local), endpoint(s.remote)
-	switch {
-	case s.state == stateListen && protocol == "tcp":
-		e.Envelope.ActivityID = activityListen
-		e.Dst = local
-	case listening[s.local.Port()]:
-		e.Direction, e.Src, e.Dst = "inbound", remote, local
-	default:
-		e.Direction, e.Src, e.Dst = "outbound", local, remote
-	}
-	c.events = append(c.events, e)
 }
 
-func endpoint(a netip.AddrPort) schemas.Endpoint {
-	return schemas.Endpoint{IP: a.Addr().String(), Port: int32(a.Port())}
+// parseLink reads the text of a link that leads to no path: kind:[number].
+func parseLink(s, kind string) (uint64, bool) {
+	s, ok := strings.CutPrefix(s, kind+":[")
+	if !ok {
+		return 0, false
+	}
+	s, ok = strings.CutSuffix(s, "]")
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	return n, err == nil
 }

@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -17,12 +16,11 @@ import (
 type log struct {
 	dir      string
 	segments []segment
-	file     *os.File // the last segment
+	file     *os.File // the last segment; nil: there is none, or it is not open
 	next     int64    // sequence number of the next record
 	dirty    int64    // bytes written since the last sync
-	buf      []byte
-	lost     int64 // bytes that were cut off at open
-	damaged  bool  // something was
+	torn     int64    // bytes that were cut off at open
+	failed   error    // of making safe what was written: it is in the log, but may not survive a power cut
 }
 
 type segment struct {
@@ -33,7 +31,6 @@ type segment struct {
 
 const (
 	segmentSize = 16 << 20
-	syncBytes   = 4 << 20
 	suffix      = ".seg"
 	nextFile    = "next" // next sequence number, written whenever the log is emptied
 )
@@ -47,139 +44,138 @@ func openLog(dir string) (*log, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	l := &log{dir: dir, next: 1}
-	if text, err := os.ReadFile(filepath.Join(dir, nextFile)); err == nil {
-		if n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil {
-			l.next = n
-		}
-	}
-	names, err := filepath.Glob(filepath.Join(dir, "*"+suffix))
+	l := &log{dir: dir, next: max(1, readNumber(filepath.Join(dir, nextFile)))}
+	entries, err := os.ReadDir(dir) // sorted
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		first, err := strconv.ParseInt(strings.TrimSuffix(filepath.Base(name), suffix), 10, 64)
-		if err != nil {
-			continue // not ours
+	for _, e := range entries {
+		text, ok := strings.CutSuffix(e.Name(), suffix)
+		first, err := strconv.ParseInt(text, 10, 64)
+		if !ok || err != nil {
+			continue // not a segment
 		}
-		i, err := os.Stat(name)
+		i, err := e.Info()
 		if err != nil {
 			return nil, err
 		}
 		l.segments = append(l.segments, segment{first, i.Size(), i.ModTime()})
 	}
-	if len(l.segments) > 0 {
-		if err := l.recover(); err != nil {
-			return nil, fmt.Errorf("open spool %s: %w", dir, err)
-		}
+	if len(l.segments) == 0 {
+		return l, nil
 	}
-	return l, nil
+	return l, l.recover()
 }
 
-// recover reads the last segment to find the next number, and cuts off what is no whole record.
+// recover reads the last segment to find the next number, and cuts off what is behind the last whole record.
 func (l *log) recover() error {
 	last := &l.segments[len(l.segments)-1]
+	b, err := os.ReadFile(l.path(last.first))
+	if err != nil {
+		return err
+	}
+	size, seq := 0, last.first
+	for at := 0; at < len(b); {
+		r, n, err := readRecord(b[at:])
+		if err != nil { // a record in the middle may be damaged and others follow
+			skip, ok := resync(b[at+1:], seq, 1<<62)
+			if !ok {
+				break
+			}
+			at += 1 + skip
+			continue
+		}
+		at += n
+		size, seq = at, r.Sequence+1
+	}
+	l.next = max(l.next, seq)
 	f, err := os.OpenFile(l.path(last.first), os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
-	r := bufio.NewReaderSize(f, 1<<20)
-	size, seq := int64(0), last.first-1
-	for {
-		rec, n, err := next(r)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil { // torn or damaged: from here on nothing can be trusted
-			break
-		}
-		size, seq = size+n, rec.Sequence
-	}
-	if size < last.size {
-		l.lost, l.damaged = last.size-size, true
-		if err := f.Truncate(size); err != nil {
-			f.Close()
-			return err
-		}
-	}
-	if _, err := f.Seek(size, io.SeekStart); err != nil {
-		f.Close()
-		return err
-	}
-	last.size = size
-	l.file, l.next = f, max(l.next, seq+1)
-	return nil
+	l.torn, last.size, l.file = int64(len(b)-size), int64(size), f
+	return l.reset(l.mark())
 }
 
-// append writes records, whose numbers it has given. Either all of them are written or none is.
-func (l *log) append(rs []Record) error {
+// append writes records, encoded one after the other. Either all of them are in the log or none is.
+func (l *log) append(b []byte, records int64) error {
 	if l.file == nil || l.segments[len(l.segments)-1].size >= segmentSize {
 		if err := l.roll(); err != nil {
 			return err
 		}
 	}
-	l.buf = l.buf[:0]
-	for i := range rs {
-		l.buf = rs[i].append(l.buf)
+	if _, err := l.file.Write(b); err != nil {
+		return errors.Join(err, l.reset(l.mark())) // a part may be there
 	}
 	last := &l.segments[len(l.segments)-1]
-	if _, err := l.file.Write(l.buf); err != nil {
-		// A part may be there: cut it, so that the next append begins at a whole record.
-		return errors.Join(err, l.file.Truncate(last.size), seekTo(l.file, last.size))
-	}
-	last.size += int64(len(l.buf))
+	last.size += int64(len(b))
 	last.modified = time.Now()
-	l.dirty += int64(len(l.buf))
-	l.next += int64(len(rs))
-	if l.dirty >= syncBytes {
-		return l.sync()
-	}
+	l.dirty += int64(len(b))
+	l.next += records
 	return nil
 }
 
-func seekTo(f *os.File, at int64) error {
-	_, err := f.Seek(at, io.SeekStart)
-	return err
+// mark is a state of a log that it can be put back to, as long as nothing was dropped.
+type mark struct {
+	last segment
+	next int64
 }
 
-func (l *log) roll() error {
-	if l.file != nil {
-		if err := errors.Join(l.sync(), l.file.Close()); err != nil {
-			return err
-		}
-		l.file = nil
+func (l *log) mark() (m mark) {
+	if len(l.segments) > 0 {
+		m.last = l.segments[len(l.segments)-1]
 	}
-	f, err := os.OpenFile(l.path(l.next), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	m.next = l.next
+	return m
+}
+
+// reset puts the log back to a mark. A segment that was begun since stays, empty.
+func (l *log) reset(m mark) error {
+	s := &l.segments[len(l.segments)-1]
+	if s.first != m.last.first {
+		m.last.size = 0
+	}
+	s.size, l.next = m.last.size, m.next
+	_, err := l.file.Seek(s.size, io.SeekStart)
+	return errors.Join(l.file.Truncate(s.size), err)
+}
+
+// roll begins a new segment. What goes wrong with the old one fails nothing: its records are written.
+func (l *log) roll() error {
+	f, err := os.OpenFile(l.path(l.next), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
-	l.file = f
-	l.segments = append(l.segments, segment{first: l.next, modified: time.Now()})
-	return syncDir(l.dir)
-}
-
-func (l *log) sync() error {
-	if l.file == nil || l.dirty == 0 {
-		return nil
+	var failed error
+	if l.file != nil {
+		failed = errors.Join(l.file.Sync(), l.file.Close())
 	}
-	l.dirty = 0
-	return l.file.Sync()
+	l.file = f
+	if n := len(l.segments); n > 0 && l.segments[n-1].first == l.next { // an empty one
+		l.segments = l.segments[:n-1]
+	}
+	l.segments = append(l.segments, segment{first: l.next, modified: time.Now()})
+	l.failed = errors.Join(l.failed, failed, syncDir(l.dir))
+	return nil
 }
 
-// drop removes the oldest segment and returns how many records were in it. The last one is closed first: the log goes on
-// in a new one.
+// drop removes the oldest segment and returns the numbers that were in it. When it is the last one, the log goes on in a new
+// one.
 func (l *log) drop() (from, to int64, err error) {
 	s := l.segments[0]
 	from, to = s.first, l.next-1
 	if len(l.segments) > 1 {
 		to = l.segments[1].first - 1
-	} else if err := errors.Join(l.keepNext(), l.file.Close()); err != nil {
-		return 0, 0, err
 	} else {
+		if err := l.keepNext(); err != nil {
+			return 0, 0, err
+		}
+		if l.file != nil {
+			l.file.Close() // its content is not wanted any more
+		}
 		l.file, l.dirty = nil, 0
 	}
-	if err := os.Remove(l.path(s.first)); err != nil {
+	if err := os.Remove(l.path(s.first)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return 0, 0, err
 	}
 	l.segments = slices.Delete(l.segments, 0, 1)
@@ -188,28 +184,7 @@ func (l *log) drop() (from, to int64, err error) {
 
 // keepNext writes the next number down, so that an emptied log goes on with it.
 func (l *log) keepNext() error {
-	part := filepath.Join(l.dir, nextFile+".part")
-	if err := writeSynced(part, strconv.FormatInt(l.next, 10)); err != nil {
-		return err
-	}
-	return errors.Join(os.Rename(part, filepath.Join(l.dir, nextFile)), syncDir(l.dir))
-}
-
-func writeSynced(path, text string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.WriteString(f, text)
-	return errors.Join(err, f.Sync(), f.Close())
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return replaceSynced(filepath.Join(l.dir, nextFile), strconv.FormatInt(l.next, 10))
 }
 
 func (l *log) size() (n int64) {
@@ -223,7 +198,33 @@ func (l *log) close() error {
 	if l.file == nil {
 		return nil
 	}
-	err := errors.Join(l.sync(), l.file.Close())
-	l.file = nil
+	err := errors.Join(l.file.Sync(), l.file.Close())
+	l.file, l.dirty = nil, 0
 	return err
+}
+
+// replaceSynced replaces a small file so that it has the old text or the new one, also after a power cut.
+func replaceSynced(path, text string) error {
+	f, err := os.OpenFile(path+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(f, text)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return errors.Join(os.Rename(path+".part", path), syncDir(filepath.Dir(path)))
+}
+
+// readNumber reads a number from a file; 0 if there is none.
+func readNumber(path string) int64 {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }

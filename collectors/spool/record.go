@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
+	"strings"
 )
 
 // Record is one spooled event.
 type Record struct {
-	Sequence int64
+	Sequence int64 // in its log
 	Topic    string
 	Schema   string
 	Key      string
@@ -19,40 +19,74 @@ type Record struct {
 
 const (
 	headerLen = 8
-	maxRecord = 16 << 20 // bytes; a length beyond it is damage, not a record
+	maxRecord = 16 << 20 // bytes of payload; a length beyond it is damage, not a record
 )
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var (
-	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 	// ErrDamaged is returned when a record's length or checksum is wrong.
 	ErrDamaged = errors.New("spool record is damaged")
+	// ErrTooLarge is returned for an event that makes a record of more than 16 MiB.
+	ErrTooLarge = errors.New("event is too large for the spool")
+
+	// errShort is returned when there is only a part of a record.
+	errShort = fmt.Errorf("%w: it is cut off", ErrDamaged)
 )
 
-func (r *Record) append(b []byte) []byte {
-	at := len(b)
-	b = append(b, make([]byte, headerLen)...)
+// appendRecord appends a record, whose body is appended by the function. If that fails dst is returned as it was.
+func appendRecord(dst []byte, r Record, body func([]byte) ([]byte, error)) ([]byte, error) {
+	at := len(dst)
+	b := append(dst, make([]byte, headerLen)...)
 	b = binary.AppendVarint(b, r.Sequence)
 	for _, s := range [...]string{r.Topic, r.Schema, r.Key} {
 		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
 	}
-	b = append(b, r.Body...)
+	b, err := body(b)
+	if err != nil {
+		return dst, err
+	}
 	payload := b[at+headerLen:]
+	if len(payload) > maxRecord {
+		return dst, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(payload))
+	}
 	binary.LittleEndian.PutUint32(b[at:], uint32(len(payload)))
 	binary.LittleEndian.PutUint32(b[at+4:], crc32.Checksum(payload, castagnoli))
-	return b
+	return b, nil
 }
 
-// parse reads a record's payload. The record's body is a part of b.
-func parse(b []byte) (r Record, err error) {
+// readRecord reads the record that b begins with and says how many bytes it takes: also if only a part of it is there
+// (errShort), but at least the header. The record's body is a part of b.
+func readRecord(b []byte) (r Record, size int, err error) {
+	if len(b) < headerLen {
+		return r, headerLen, errShort
+	}
+	n := binary.LittleEndian.Uint32(b)
+	if n == 0 || n > maxRecord {
+		return r, 0, fmt.Errorf("%w: length %d", ErrDamaged, n)
+	}
+	size = headerLen + int(n)
+	if len(b) < size {
+		return r, size, errShort
+	}
+	payload := b[headerLen:size:size]
+	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(b[4:]) {
+		return r, 0, fmt.Errorf("%w: checksum", ErrDamaged)
+	}
+	r, err = parsePayload(payload)
+	return r, size, err
+}
+
+func parsePayload(b []byte) (r Record, err error) {
 	n := 0
 	if r.Sequence, n = binary.Varint(b); n <= 0 {
-		return r, ErrDamaged
+		return r, fmt.Errorf("%w: sequence", ErrDamaged)
 	}
 	b = b[n:]
 	for _, s := range [...]*string{&r.Topic, &r.Schema, &r.Key} {
 		l, n := binary.Uvarint(b)
 		if n <= 0 || l > uint64(len(b)-n) {
-			return r, ErrDamaged
+			return r, fmt.Errorf("%w: length of a text", ErrDamaged)
 		}
 		*s, b = string(b[n:n+int(l)]), b[n+int(l):]
 	}
@@ -60,27 +94,26 @@ func parse(b []byte) (r Record, err error) {
 	return r, nil
 }
 
-// next reads one record, into a buffer of its own, and returns how many bytes it took. io.EOF: nothing is there;
-// io.ErrUnexpectedEOF: only a part of it is; ErrDamaged: it is not a record.
-func next(r io.Reader) (rec Record, size int64, err error) {
-	var h [headerLen]byte
-	if _, err := io.ReadFull(r, h[:]); err != nil {
-		return rec, 0, err
-	}
-	n := binary.LittleEndian.Uint32(h[:])
-	if n == 0 || n > maxRecord {
-		return rec, 0, fmt.Errorf("length %d: %w", n, ErrDamaged)
-	}
-	b := make([]byte, n)
-	if _, err := io.ReadFull(r, b); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
+// resync finds the next whole record behind damage: one whose number lies in [from, to), which is looked at first since a
+// checksum of what only looks like a length may cost megabytes.
+func resync(b []byte, from, to int64) (at int, ok bool) {
+	for at = 0; at+headerLen < len(b); at++ {
+		if n := binary.LittleEndian.Uint32(b[at:]); n == 0 || n > maxRecord || int(n) > len(b)-at-headerLen {
+			continue
 		}
-		return rec, 0, err
+		if seq, n := binary.Varint(b[at+headerLen:]); n <= 0 || seq < from || seq >= to {
+			continue
+		}
+		if r, _, err := readRecord(b[at:]); err == nil && r.Sequence >= from && r.Sequence < to {
+			return at, true
+		}
 	}
-	if crc32.Checksum(b, castagnoli) != binary.LittleEndian.Uint32(h[4:]) {
-		return rec, 0, fmt.Errorf("checksum: %w", ErrDamaged)
-	}
-	rec, err = parse(b)
-	return rec, headerLen + int64(n), err
+	return 0, false
+}
+
+// splitSchema takes apart the name of a schema in a record: it has a mark of its version, since a spool may be shipped by a
+// later version of the program.
+func splitSchema(s string) (name, mark string) {
+	name, mark, _ = strings.Cut(s, "@")
+	return name, mark
 }

@@ -2,10 +2,10 @@ package spool
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,44 +16,6 @@ import (
 	"github.com/amoskys/amoskys/streams"
 )
 
-// Limits bound what a spool holds.
-type Limits struct {
-	// MaxBytes is the size of all logs together, bytes.
-	MaxBytes int64 `yaml:"max_bytes"`
-	// MaxAge is how old a segment may become before it is dropped.
-	MaxAge time.Duration `yaml:"max_age"`
-}
-
-// DefaultLimits are 1 GiB and 24 h.
-func DefaultLimits() Limits { return Limits{MaxBytes: 1 << 30, MaxAge: 24 * time.Hour} }
-
-// Validate reports everything that is wrong, each as a streams.SettingError.
-func (l Limits) Validate() error {
-	var errs []error
-	if l.MaxBytes < 2*segmentSize || l.MaxBytes > 1<<42 {
-		errs = append(errs, &streams.SettingError{Key: "spool.max_bytes", Value: fmt.Sprint(l.MaxBytes), Want: fmt.Sprintf("a number from %d on", 2*segmentSize)})
-	}
-	if l.MaxAge < time.Minute {
-		errs = append(errs, &streams.SettingError{Key: "spool.max_age", Value: l.MaxAge.String(), Want: "a duration from 1m on"})
-	}
-	return errors.Join(errs...)
-}
-
-// Identity is what a spool fills into envelopes that leave it empty.
-type Identity struct {
-	Tenant, Host, Boot, Hostname, Platform string
-	Collector                              string
-	Version                                string // of the program
-}
-
-// Config are the settings of a Spool.
-type Config struct {
-	Dir      string
-	Topic    *schemas.Topic // ingest topic of the collector
-	Identity Identity
-	Limits   Limits
-}
-
 // The logs: one for each priority, of which 0 is dropped last, and one for events that come with an identity of their own.
 // Those keep it, in the order in which they came: recorded events are of many hosts, and reading them again gives the same.
 const (
@@ -62,86 +24,87 @@ const (
 	logCount   = 4
 )
 
-// Counts are totals since the spool was opened.
-type Counts struct {
-	Appended, Shipped, Dropped, Damaged int64
-	Bytes                               int64 // held now
-}
+var streamNames = [logCount]string{"p0", "p1", "p2", "own"}
+
+// dropOrder is the order in which logs are dropped from.
+var dropOrder = [logCount]int{2, 1, own, 0}
 
 // A Spool is an open spool directory. It is a streams.Appender, safe for concurrent use.
 type Spool struct {
-	c           Config
-	incarnation string
-	now         func() time.Time
+	c    Config
+	boot string // what the directory adds to the boot of every envelope
+	lock io.Closer
+	now  func() time.Time
 
 	mu      sync.Mutex
 	logs    [logCount]*log
-	cursor  [logCount]int64 // next sequence number to ship
+	cursor  [logCount]int64 // sequence number of the first record that is not acknowledged
+	bufs    [logCount][]byte
+	names   map[string]string // of schemas in records, by their own
+	owed    []schemas.Event   // words about losses that could not be written yet
 	counts  Counts
-	synced  time.Time
 	arrived chan struct{} // closed and replaced when something was appended
+	moved   chan struct{} // closed and replaced when a cursor moved
 	closed  bool
+
+	unsafe  chan struct{} // something was written that is not safe yet
+	hurry   chan struct{} // so much that it must be made safe at once
+	stop    chan struct{}
+	stopped chan struct{}
 }
+
+var _ streams.Appender = (*Spool)(nil)
 
 // ErrClosed is returned by Append after Close.
 var ErrClosed = errors.New("spool is closed")
 
-// Open opens a spool directory, or makes it.
+// Open opens a spool directory, or makes it. Nobody else can open it until Close. Damage is no error: what is whole is
+// kept, and the rest is told by an event.
 func Open(c Config) (*Spool, error) {
 	if err := c.Limits.Validate(); err != nil {
 		return nil, err
 	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
-	s := &Spool{c: c, now: time.Now, arrived: make(chan struct{})}
-	damaged := false
+	lock, err := streams.LockFile(filepath.Join(c.Dir, lockName))
+	if err != nil {
+		return nil, fmt.Errorf("open spool: %w", err)
+	}
+	s := &Spool{c: c, lock: lock, now: time.Now, names: map[string]string{}, arrived: make(chan struct{}), moved: make(chan struct{}),
+		unsafe: make(chan struct{}, 1), hurry: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{})}
+	if err := s.openLogs(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open spool %s: %w", c.Dir, err), s.closeLogs(), lock.Close())
+	}
+	go s.keepSafe()
+	return s, nil
+}
+
+func (s *Spool) openLogs() error {
+	torn := false
 	for i := range s.logs {
-		l, err := openLog(filepath.Join(c.Dir, streamName(i)))
-		if err != nil {
-			return nil, err
-		}
+		l, err := openLog(filepath.Join(s.c.Dir, streamNames[i]))
 		s.logs[i] = l
-		damaged = damaged || l.damaged
-		s.counts.Damaged += l.lost
-		if s.cursor[i], err = readCursor(s.cursorPath(i)); err != nil {
-			return nil, err
+		if err != nil {
+			return err
 		}
+		s.cursor[i] = max(1, readNumber(s.cursorPath(i)))
 		l.next = max(l.next, s.cursor[i])
-	}
-	// Damage may have cost the numbers of records that were shipped: they must not be given again.
-	var err error
-	s.incarnation, err = incarnation(c.Dir, damaged)
-	return s, err
-}
-
-func streamName(i int) string {
-	if i == own {
-		return "own"
-	}
-	return fmt.Sprintf("p%d", i)
-}
-
-// incarnation is the name of this directory's sequence spaces: made with it, and made anew after damage.
-func incarnation(dir string, renew bool) (string, error) {
-	path := filepath.Join(dir, "incarnation")
-	if !renew {
-		if text, err := os.ReadFile(path); err == nil && len(text) >= 8 {
-			return strings.TrimSpace(string(text)), nil
+		if l.torn > 0 {
+			torn = true
+			s.owe(s.torn(i, l.torn))
+			s.c.Logger.Warn("spool was cut off at its last whole record", "dir", l.dir, "bytes", l.torn)
 		}
 	}
-	b := make([]byte, 4)
-	if _, err := rand.Read(b); err != nil {
-		return "", err
-	}
-	name := hex.EncodeToString(b)
-	if err := errors.Join(writeSynced(path, name), syncDir(dir)); err != nil {
-		return "", fmt.Errorf("open spool: %w", err)
-	}
-	return name, nil
+	name, err := incarnation(s.c.Dir, s.c.Identity.Boot, torn)
+	s.boot = "." + name
+	return err
 }
 
-// Append implements streams.Appender.
+// Append implements streams.Appender. An error means that none of the events is in the spool.
 func (s *Spool) Append(_ context.Context, events ...schemas.Event) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,101 +112,156 @@ func (s *Spool) Append(_ context.Context, events ...schemas.Event) error {
 		return ErrClosed
 	}
 	if err := s.write(events); err != nil {
-		return err
+		s.counts.Refused += int64(len(events))
+		return fmt.Errorf("append %d events to spool %s: %w", len(events), s.c.Dir, err)
 	}
-	if err := s.limit(); err != nil {
-		return fmt.Errorf("spool %s: %w", s.c.Dir, err)
-	}
+	s.limit()
+	s.payOwed()
+	s.wake()
 	return nil
 }
 
-// write encodes events into their logs. Numbers are given here, so that those of what was not written are free again.
+func (s *Spool) wake() {
+	close(s.arrived)
+	s.arrived = make(chan struct{})
+}
+
+// payOwed writes the words about losses. Where they cannot be written they are kept; the gap in the numbers tells of the
+// loss as well.
+func (s *Spool) payOwed() {
+	if len(s.owed) > 0 && s.write(s.owed) == nil {
+		s.owed = nil
+	}
+}
+
+const (
+	maxOwed    = 1000    // words that are kept
+	keepBuffer = 1 << 20 // bytes of a buffer that is used again
+)
+
+func (s *Spool) owe(e schemas.Event) {
+	if len(s.owed) < maxOwed {
+		s.owed = append(s.owed, e)
+	}
+}
+
+// write gives events their numbers and writes them. Either all of them are in the logs then or none is, and its numbers are
+// free again.
 func (s *Spool) write(events []schemas.Event) error {
-	var batch [logCount][]Record
+	var added [logCount]int64
+	for i, b := range s.bufs {
+		if s.bufs[i] = b[:0]; cap(b) > keepBuffer {
+			s.bufs[i] = nil
+		}
+	}
 	for _, e := range events {
 		v := e.Env()
-		p := own
-		if whole := v.Boot != "" && v.Collector != "" && v.Stream != "" && v.Sequence > 0; !whole {
-			p = min(max(int(v.Priority), 0), priorities-1)
-			v.Sequence = 0
+		i := s.assign(v, &added)
+		err := s.encode(i, s.logs[i].next+added[i], v, e)
+		switch {
+		case err == nil:
+			added[i]++
+		case errors.Is(err, ErrTooLarge): // it would never be taken: it must not hold up the others
+			s.counts.Dropped++
+			s.c.Logger.Error("event is dropped", "collector", v.Collector, "schema", e.SchemaName(), "err", err)
+			s.owe(s.tooLarge(e, err))
+		default:
+			return err
 		}
-		s.fill(v, p == own)
-		index := s.logs[p].next + int64(len(batch[p]))
-		if p != own {
-			v.Stream, v.Sequence = streamName(p), index
-		}
-		sch, ok := schemas.Lookup(e.SchemaName())
-		if !ok {
-			return fmt.Errorf("append to spool: %s is not an event of the vocabulary", e.SchemaName())
-		}
-		body, err := sch.AppendBody(nil, e)
-		if err != nil {
-			return fmt.Errorf("append to spool: %w", err)
-		}
-		batch[p] = append(batch[p], Record{index, s.c.Topic.Name, e.SchemaName(), v.Key(), body})
 	}
-	for p, rs := range batch {
-		if len(rs) == 0 {
+	return s.commit(added)
+}
+
+// assign fills the envelope, gives the event its number, and says in which log it goes. A number that this spool has given
+// is no identity of the event's own: it comes again after an Append that failed.
+func (s *Spool) assign(v *schemas.Envelope, added *[logCount]int64) int {
+	whole := v.Boot != "" && v.Collector != "" && v.Stream != "" && v.Sequence > 0 && !strings.HasSuffix(v.Boot, s.boot)
+	id := &s.c.Identity
+	orDefault(&v.Tenant, id.Tenant)
+	orDefault(&v.Host, id.Host)
+	orDefault(&v.Collector, id.Collector)
+	orDefault(&v.Hostname, id.Hostname)
+	orDefault(&v.Platform, id.Platform)
+	orDefault(&v.Boot, id.Boot)
+	if whole {
+		return own
+	}
+	if !strings.HasSuffix(v.Boot, s.boot) {
+		v.Boot += s.boot
+	}
+	p := min(max(int(v.Priority), 0), priorities-1)
+	v.Stream, v.Sequence = streamNames[p], s.logs[p].next+added[p]
+	return p
+}
+
+func orDefault(p *string, v string) {
+	if *p == "" {
+		*p = v
+	}
+}
+
+// encode appends the record of an event to the buffer of its log.
+func (s *Spool) encode(i int, seq int64, v *schemas.Envelope, e schemas.Event) (err error) {
+	sch, ok := schemas.Lookup(e.SchemaName())
+	if !ok {
+		return fmt.Errorf("%s is not an event of the vocabulary", e.SchemaName())
+	}
+	name, ok := s.names[sch.Name]
+	if !ok {
+		if name, err = keepSchema(s.c.Dir, sch); err != nil {
+			return err
+		}
+		s.names[sch.Name] = name
+	}
+	r := Record{Sequence: seq, Topic: s.c.Topic.Name, Schema: name, Key: v.Key()}
+	s.bufs[i], err = appendRecord(s.bufs[i], r, func(b []byte) ([]byte, error) { return sch.AppendBody(b, e) })
+	return err
+}
+
+// commit writes the buffers to the logs.
+func (s *Spool) commit(added [logCount]int64) error {
+	var marks [logCount]mark
+	for i, n := range added {
+		if n == 0 {
 			continue
 		}
-		if err := s.logs[p].append(rs); err != nil {
-			s.counts.Dropped += int64(len(rs))
-			return fmt.Errorf("append %d events to spool %s: %w", len(rs), s.logs[p].dir, err)
+		marks[i] = s.logs[i].mark()
+		err := s.logs[i].append(s.bufs[i], n)
+		if err == nil {
+			continue
 		}
-		s.counts.Appended += int64(len(rs))
-	}
-	close(s.arrived) // shippers wait for it
-	s.arrived = make(chan struct{})
-	return s.sync()
-}
-
-// sync makes what was appended survive a power cut, at most once a second.
-func (s *Spool) sync() error {
-	if s.now().Sub(s.synced) < time.Second {
-		return nil
-	}
-	s.synced = s.now()
-	var errs []error
-	for _, l := range s.logs {
-		errs = append(errs, l.sync())
-	}
-	return errors.Join(errs...)
-}
-
-func (s *Spool) fill(e *schemas.Envelope, whole bool) {
-	id := &s.c.Identity
-	for _, f := range [...]struct {
-		p   *string
-		def string
-	}{{&e.Tenant, id.Tenant}, {&e.Host, id.Host}, {&e.Collector, id.Collector}, {&e.Hostname, id.Hostname}, {&e.Platform, id.Platform}, {&e.Boot, id.Boot}} {
-		if *f.p == "" {
-			*f.p = f.def
+		for j := range i {
+			if added[j] > 0 {
+				err = errors.Join(err, s.logs[j].reset(marks[j]))
+			}
 		}
+		return err
 	}
-	if !whole && !strings.HasSuffix(e.Boot, "."+s.incarnation) {
-		e.Boot += "." + s.incarnation
+	for _, n := range added {
+		s.counts.Appended += n
 	}
+	s.alarm()
+	return nil
 }
 
 // limit drops segments until the spool is within its limits, and tells what was dropped.
-func (s *Spool) limit() error {
+func (s *Spool) limit() {
 	for {
-		p := s.victim()
-		if p < 0 {
-			return nil
+		i := s.victim()
+		if i < 0 {
+			return
 		}
-		from, to, err := s.logs[p].drop()
+		from, to, err := s.logs[i].drop()
 		if err != nil {
-			return err
+			s.c.Logger.Error("spool is over its limits and nothing can be dropped", "dir", s.logs[i].dir, "err", err)
+			return
 		}
-		if from = max(from, s.cursor[p]); from > to {
+		if from = max(from, s.cursor[i]); from > to {
 			continue // all of it was shipped
 		}
-		s.cursor[p] = to + 1
+		s.cursor[i] = to + 1
 		s.counts.Dropped += to - from + 1
-		if err := s.write([]schemas.Event{s.lostEvent(p, from, to, "the spool is over its limits")}); err != nil {
-			return err
-		}
+		s.owe(s.lost(i, from, to, "the spool is over its limits"))
 	}
 }
 
@@ -254,29 +272,16 @@ func (s *Spool) victim() int {
 	for _, l := range s.logs {
 		total += l.size()
 	}
-	for _, p := range [...]int{2, 1, own, 0} {
-		l := s.logs[p]
-		if len(l.segments) == 0 || len(l.segments) == 1 && p == 0 {
+	for _, i := range dropOrder {
+		l := s.logs[i]
+		if len(l.segments) == 0 || len(l.segments) == 1 && i == 0 {
 			continue
 		}
 		if total > s.c.Limits.MaxBytes || len(l.segments) > 1 && s.now().Sub(l.segments[0].modified) > s.c.Limits.MaxAge {
-			return p
+			return i
 		}
 	}
 	return -1
-}
-
-func (s *Spool) lostEvent(p int, from, to int64, why string) *schemas.CollectorStatus {
-	e := s.status(streams.StatusLost, fmt.Sprintf("events %d to %d of stream %s are lost: %s", from, to, streamName(p), why))
-	e.LostStream, e.LostFrom, e.LostTo = streamName(p), from, to
-	e.Counters = []schemas.Counter{{Name: "lost", Count: to - from + 1}}
-	return e
-}
-
-func (s *Spool) status(activity int32, message string) *schemas.CollectorStatus {
-	now := s.now().UnixNano()
-	return &schemas.CollectorStatus{Envelope: schemas.Envelope{Time: now, ClassUID: streams.StatusClass, ActivityID: activity}, Version: s.c.Identity.Version,
-		Message: message, WindowEnd: now}
 }
 
 // Counts are the spool's totals.
@@ -290,53 +295,37 @@ func (s *Spool) Counts() Counts {
 	return c
 }
 
-// Close makes everything safe and closes the spool.
+// Close makes everything safe and closes the spool. Ship must have ended.
 func (s *Spool) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.closed {
+		s.mu.Unlock()
 		return nil
 	}
+	s.payOwed()
 	s.closed = true
+	s.mu.Unlock()
+	close(s.stop)
+	<-s.stopped
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var errs []error
 	for i, l := range s.logs {
-		errs = append(errs, l.keepNext(), l.close(), s.keepCursor(i))
+		errs = append(errs, l.keepNext(), s.keepCursor(i, s.cursor[i]))
+	}
+	errs = append(errs, s.closeLogs())
+	if err := errors.Join(errs...); err != nil {
+		return errors.Join(fmt.Errorf("close spool %s: %w", s.c.Dir, err), s.lock.Close()) // still marked as open
+	}
+	return errors.Join(os.Remove(filepath.Join(s.c.Dir, openName)), s.lock.Close())
+}
+
+func (s *Spool) closeLogs() error {
+	var errs []error
+	for _, l := range s.logs {
+		if l != nil {
+			errs = append(errs, l.close())
+		}
 	}
 	return errors.Join(errs...)
-}
-
-// StartEvents are the events that a collector begins with: that it starts, and what it can and cannot see.
-func (s *Spool) StartEvents(cs []streams.Capability) []schemas.Event {
-	out := []schemas.Event{s.StatusEvent(streams.StatusStart, "started")}
-	for _, c := range cs {
-		e := s.status(streams.StatusCapability, c.Reason)
-		e.Capability, e.Variant = c.Name, c.Variant
-		out = append(out, e)
-	}
-	return out
-}
-
-// StatusEvent is a word of the collector about itself, with its counts.
-func (s *Spool) StatusEvent(activity int32, message string) schemas.Event {
-	c := s.Counts()
-	e := s.status(activity, message)
-	e.Counters = []schemas.Counter{{Name: "appended", Count: c.Appended}, {Name: "damaged", Count: c.Damaged}, {Name: "dropped", Count: c.Dropped},
-		{Name: "shipped", Count: c.Shipped}, {Name: "spool_bytes", Count: c.Bytes}}
-	return e
-}
-
-// Drain waits until everything spooled is shipped, at most so long.
-func (s *Spool) Drain(most time.Duration) {
-	for until := s.now().Add(most); s.now().Before(until); {
-		s.mu.Lock()
-		done := true
-		for p, l := range s.logs {
-			done = done && s.cursor[p] >= l.next
-		}
-		s.mu.Unlock()
-		if done {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
 }

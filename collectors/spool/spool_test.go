@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,6 +28,16 @@ func open(t *testing.T, c Config) *Spool {
 	}
 	t.Cleanup(func() { s.Close() })
 	return s
+}
+
+// killed is a copy of a spool directory as a kill of the process at this moment leaves it.
+func killed(t *testing.T, dir string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "killed")
+	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	return to
 }
 
 func event(pid int64, priority int32) *schemas.ProcessExec {
@@ -87,6 +96,29 @@ func (b *broker) stream(t *testing.T, name string) (pids []int64, repeats int) {
 		}
 	}
 	return pids, repeats
+}
+
+// waiting keeps the answers of a broker until they are asked for.
+type waiting struct {
+	*broker
+	late []func(error)
+}
+
+func (w *waiting) Ship(ctx context.Context, r Record, done func(error)) {
+	w.broker.Ship(ctx, r, done)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.late = append(w.late, done)
+}
+
+func (w *waiting) answer() {
+	w.mu.Lock()
+	late := w.late
+	w.late = nil
+	w.mu.Unlock()
+	for _, done := range late {
+		done(nil)
+	}
 }
 
 // ship runs the shipper until the condition holds.
@@ -157,7 +189,7 @@ func TestNumbersHaveNoGapsAndGoOn(t *testing.T) {
 		t.Errorf("boots %v: the incarnation changed without damage", boots)
 	}
 	one, two := open(t, config(t.TempDir())), open(t, config(t.TempDir()))
-	if one.incarnation == two.incarnation {
+	if one.boot == two.boot {
 		t.Error("two directories have one incarnation")
 	}
 }
@@ -174,7 +206,7 @@ func TestKillBetweenSendAndAnswer(t *testing.T) {
 	ship(t, s, b, func() bool { b.mu.Lock(); defer b.mu.Unlock(); return len(b.got) == 100 })
 	// The process is killed here: no answer came. What is on disk is sent again, with the same numbers.
 	b.mute = false
-	again := open(t, config(dir))
+	again := open(t, config(killed(t, dir)))
 	ship(t, again, b, func() bool { return again.Counts().Shipped == 100 })
 	pids, repeats := b.stream(t, "p0")
 	if len(pids) != 100 || repeats != 100 {
@@ -258,7 +290,7 @@ func TestOverTheLimitTheLowestPriorityGoesFirst(t *testing.T) {
 }
 
 func TestTornTailIsCut(t *testing.T) {
-	for cut := 1; cut < 300; cut += 7 {
+	for cut := 1; cut < 300; cut += 37 {
 		dir := t.TempDir()
 		s, err := Open(config(dir))
 		if err != nil {
@@ -269,7 +301,9 @@ func TestTornTailIsCut(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s.Close()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 		seg := filepath.Join(dir, "p0", fmt.Sprintf("%020d%s", 1, suffix))
 		i, err := os.Stat(seg)
 		if err != nil {
@@ -278,9 +312,9 @@ func TestTornTailIsCut(t *testing.T) {
 		if err := os.Truncate(seg, i.Size()-int64(cut)); err != nil {
 			t.Fatal(err)
 		}
-		before := s.incarnation
+		before := s.boot
 		again := open(t, config(dir))
-		if again.incarnation == before {
+		if again.boot == before {
 			t.Fatalf("cut of %d: numbers that were lost could be given again in the same incarnation", cut)
 		}
 		if err := again.Append(t.Context(), event(99, 0)); err != nil {
@@ -323,18 +357,18 @@ func TestFlippedBitCostsOnlyWhatItMust(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.WriteAt([]byte{0xff, 0x00, 0xff}, 5<<20); err != nil {
-		t.Fatal(err)
+	for _, at := range []int64{5 << 20, 9 << 20} {
+		if _, err := f.WriteAt([]byte{0xff, 0x00, 0xff}, at); err != nil {
+			t.Fatal(err)
+		}
 	}
 	f.Close()
 	b := &broker{}
-	ship(t, s, b, func() bool { return b.lost() == 1 && b.seen(2*100_000+17*1000+999) })
-	c := s.Counts()
-	if c.Damaged == 0 || c.Damaged > 20_000 {
-		t.Errorf("%d events lost to one damaged place", c.Damaged)
-	}
-	if c.Shipped+c.Damaged < c.Appended {
-		t.Errorf("appended %d, shipped %d, damaged %d: some are not accounted for", c.Appended, c.Shipped, c.Damaged)
+	ship(t, s, b, func() bool {
+		return b.lost() == 2 && b.seen(2*100_000+17*1000+999) && s.Counts().Shipped+2 == s.Counts().Appended
+	})
+	if c := s.Counts(); c.Damaged != 2 {
+		t.Errorf("%d events lost to two damaged places", c.Damaged)
 	}
 }
 
@@ -359,26 +393,36 @@ func TestErrorsNameTheFolder(t *testing.T) {
 	}
 }
 
-func FuzzNext(f *testing.F) {
+func FuzzRecord(f *testing.F) {
 	r := Record{Sequence: 7, Topic: "t", Schema: "s", Key: "k", Body: []byte("body")}
-	whole := r.append(nil)
+	whole, err := appendRecord(nil, r, func(b []byte) ([]byte, error) { return append(b, r.Body...), nil })
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Add(whole)
 	f.Add(whole[:len(whole)-1])
 	f.Add([]byte{1, 0, 0, 0, 0, 0, 0, 0, 0})
+	f.Add(append([]byte{9, 9}, whole...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		rec, n, err := next(bytes.NewReader(b))
+		if at, ok := resync(b, 1, 100); ok {
+			if r, _, err := readRecord(b[at:]); err != nil || r.Sequence < 1 || r.Sequence >= 100 {
+				t.Fatalf("resync at %d: %+v, %v", at, r, err)
+			}
+		}
+		rec, n, err := readRecord(b)
 		if err != nil {
 			return
 		}
-		if n > int64(len(b)) {
+		if n > len(b) {
 			t.Fatalf("took %d of %d bytes", n, len(b))
 		}
-		again, _, err := next(bytes.NewReader(rec.append(nil)))
+		text, err := appendRecord(nil, rec, func(b []byte) ([]byte, error) { return append(b, rec.Body...), nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, _, err := readRecord(text)
 		if err != nil || again.Sequence != rec.Sequence || again.Key != rec.Key || !bytes.Equal(again.Body, rec.Body) {
 			t.Fatalf("round trip: %+v, %v", again, err)
-		}
-		if _, _, err := next(bytes.NewReader(nil)); !errors.Is(err, io.EOF) {
-			t.Fatal(err)
 		}
 	})
 }
@@ -433,5 +477,36 @@ func TestOwnIdentitiesAreKept(t *testing.T) {
 	}
 	if len(seen) != 6+12 {
 		t.Errorf("%d different events, want 6 recorded ones and 12 of the spool's own", len(seen))
+	}
+}
+
+// instant is a Producer that acknowledges at once.
+type instant struct{}
+
+func (instant) Ship(_ context.Context, _ Record, done func(error)) { done(nil) }
+
+func BenchmarkShip(b *testing.B) {
+	s, err := Open(config(b.TempDir()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	batch := make([]schemas.Event, 100)
+	for i := range batch {
+		batch[i] = event(int64(i), 0)
+	}
+	for range b.N {
+		if err := s.Append(b.Context(), batch...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	ctx, stop := context.WithCancel(b.Context())
+	done := make(chan error, 1)
+	b.ResetTimer()
+	go func() { done <- s.Ship(ctx, instant{}) }()
+	s.Drain(time.Hour)
+	b.ReportMetric(float64(b.N*len(batch))/b.Elapsed().Seconds(), "events/s")
+	stop()
+	if err := <-done; err != nil {
+		b.Fatal(err)
 	}
 }

@@ -31,7 +31,7 @@ func (c *command) startCollectors(g *group, p *place, ops *opsServer, specs []co
 		if err != nil {
 			return nil, fmt.Errorf("start collector %s: %w", spec.Name, err)
 		}
-		s, err := spool.Open(spool.Config{Dir: c.path("spool/" + spec.Name), Topic: spec.Topic, Limits: c.cfg.Collectors.Spool, Identity: c.identity(spec.Name)})
+		s, err := spool.Open(spool.Config{Dir: c.path("spool/" + spec.Name), Topic: spec.Topic, Limits: c.cfg.Collectors.Spool, Identity: c.identity(spec.Name), Logger: c.log})
 		if err != nil {
 			return nil, err
 		}
@@ -77,7 +77,11 @@ wait:
 		case failed = <-done:
 			break wait
 		case <-t.C:
-			if err := s.Append(ctx, s.StatusEvent(streams.StatusHeartbeat, "alive")); err != nil {
+			var own []schemas.Counter
+			if k, ok := x.(interface{ Counters() []schemas.Counter }); ok {
+				own = k.Counters()
+			}
+			if err := s.Append(ctx, s.StatusEvent(streams.StatusHeartbeat, "alive", own...)); err != nil {
 				c.log.Warn("heartbeat is not spooled", "err", err)
 			}
 		}
