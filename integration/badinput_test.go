@@ -198,9 +198,6 @@ func TestTopicDeleted(t *testing.T) {
 func TestBrokerAway(t *testing.T) {
 	chaos(t)
 	t.Run("kfake", func(t *testing.T) {
-		if !long() {
-			t.Skip("known to fail, cause not found: process does not go on over a kfake that was closed and opened again; AMOSKYS_CHAOS=1 shows it")
-		}
 		c := testbroker.StartEmbedded(t, testbroker.Options{})
 		brokerAway(t, c, c.Stop, c.Restart)
 	})
