@@ -56,7 +56,7 @@ func (c *command) bench() *cobra.Command {
 		x.Flags().IntVar(&o.events, "events", 500_000, "events of the preloaded log")
 		x.Flags().IntVar(&o.seed, "seed", 1, "seed of the generator")
 		x.Flags().IntVar(&o.hosts, "hosts", 50, "hosts of the generator")
-		x.Flags().IntVar(&o.rate, "rate", 10_000, "events a second while latency is measured")
+		x.Flags().IntVar(&o.rate, "rate", 10_000, "events a second while latency is measured, and of event time")
 		x.Flags().DurationVar(&o.paced, "paced", 15*time.Second, "how long latency is measured; 0 not at all")
 		return x
 	}
@@ -104,7 +104,7 @@ func (c *command) runBench(ctx context.Context, name string, suite []*streams.Pr
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	b := &benchRun{c: c, p: p, ops: ops, stages: stages, suite: suite, o: o, gen: loadgen.New(loadgen.Config{Seed: uint64(o.seed), Hosts: o.hosts})}
+	b := &benchRun{c: c, p: p, ops: ops, stages: stages, suite: suite, o: o, gen: loadgen.New(loadgen.Config{Seed: uint64(o.seed), Hosts: o.hosts, Rate: float64(o.rate)})}
 	r, err := b.run(ctx, name)
 	if err != nil {
 		return err
