@@ -196,7 +196,6 @@ func TestTopicDeleted(t *testing.T) {
 // TestBrokerAway takes the broker away for twenty seconds while events are processed: kfake is closed and opened again,
 // Apache Kafka is stopped in mid-breath.
 func TestBrokerAway(t *testing.T) {
-	chaos(t)
 	t.Run("kfake", func(t *testing.T) {
 		if !long() {
 			t.Skip("known to fail, cause not found: process does not go on over a kfake that was closed and opened again; AMOSKYS_CHAOS=1 shows it")

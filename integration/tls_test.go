@@ -12,7 +12,6 @@ import (
 // TestMutualTLS runs each role with a certificate of its own, and with the rights that deploy/kafka/acls.tsv gives it and
 // no others.
 func TestMutualTLS(t *testing.T) {
-	chaos(t)
 	if testing.Short() {
 		t.Skip("a real broker takes seconds to start")
 	}
