@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -136,17 +137,25 @@ func TestBadRecords(t *testing.T) {
 	}
 }
 
-// TestTooLarge collects an event that no broker takes. Its loss is told by an event, and what follows is sent.
+// TestTooLarge collects events that no broker takes, and one that is not even read: of 5 and of 50 MB. Each loss is told
+// and counted once, and what follows is sent.
 func TestTooLarge(t *testing.T) {
 	c := testbroker.StartEmbedded(t, testbroker.Options{})
 	must(t, environ(t, c, "topics"), "topics", "create")
 	v := see(t, c)
 	path := filepath.Join(t.TempDir(), "recording.jsonl")
-	large := attack("h1", 2, 1_700_000_000_000_000_000)
-	large.Args = append(large.Args, strings.Repeat("x", 5<<20))
-	// The first number of a stream begins its count, so the one that is lost is not the first.
-	text := append(line(t, attack("h1", 1, 1_699_999_999_000_000_000)), line(t, large)...)
-	text = append(text, line(t, attack("h1", 3, 1_700_000_001_000_000_000))...)
+	var text []byte
+	for i := range int64(5) {
+		e := attack("h1", 1, 1_700_000_000_000_000_000+i*1e9)
+		e.Envelope.Stream, e.Envelope.Sequence = "sensor", i+1 // as a sensor numbers what it sees: a stream's first number begins its count
+		switch e.Envelope.Sequence {
+		case 2:
+			e.Args = append(e.Args, strings.Repeat("x", 5<<20))
+		case 4:
+			e.Args = append(e.Args, strings.Repeat("x", 50<<20))
+		}
+		text = append(text, line(t, e)...)
+	}
 	if err := os.WriteFile(path, append(text, "{broken\n"...), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -154,18 +163,30 @@ func TestTooLarge(t *testing.T) {
 	v.collected(t, 1)
 	eventually(t, 30*time.Second, "loss event", func(context.Context) error {
 		for _, e := range v.events(t) {
-			if s, ok := e.(*schemas.CollectorStatus); ok && s.LostStream == "own" && s.LostFrom == s.LostTo && s.LostFrom > 0 {
+			if s, ok := e.(*schemas.CollectorStatus); ok && s.LostStream == "sensor" && s.LostFrom == 2 && s.LostTo == 2 {
 				t.Log(s.Message)
 				return nil
 			}
 		}
-		return errors.New("the large event is not told to be lost")
+		return errors.New("the event of 5 MB is not told to be lost")
 	})
 	if code := p.stop(t); code != 0 {
 		t.Errorf("collect ended with %d", code)
 	}
-	if counts := v.counts(t); counts.Lost > 1 {
-		t.Errorf("the gate counts %d lost events, want one at most", counts.Lost)
+	if talk := p.talk.String(); !strings.Contains(talk, path) || !strings.Contains(talk, "passed over") {
+		t.Errorf("the line of 50 MB is not told:\n%s", tail(talk, 10))
+	}
+	if counts := v.counts(t); counts.Lost != 2 {
+		t.Errorf("the gate counts %d lost events, want 2", counts.Lost)
+	}
+	var came []int64
+	for _, e := range v.events(t) {
+		if x, ok := e.(*schemas.ProcessExec); ok {
+			came = append(came, x.Envelope.Sequence)
+		}
+	}
+	if !slices.Equal(came, []int64{1, 3, 5}) {
+		t.Errorf("events %d came, want 1, 3 and 5", came)
 	}
 }
 
