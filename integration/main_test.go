@@ -196,6 +196,19 @@ func eventually(t testing.TB, within time.Duration, what string, f func(context.
 	}
 }
 
+// patiently asks the brokers until they answer without an error. One that was away, or that a busy machine kept from its
+// heartbeats, is fenced by the controller and leads nothing until an election is over.
+func patiently[T any](t testing.TB, what string, ask func(context.Context) (T, error)) (answer T) {
+	t.Helper()
+	eventually(t, time.Minute, what, func(ctx context.Context) (err error) {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second) // so that the last error says more than that time is over
+		defer cancel()
+		answer, err = ask(ctx)
+		return err
+	})
+	return answer
+}
+
 // tail are the last lines of a text.
 func tail(s string, n int) string {
 	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
@@ -239,10 +252,13 @@ func answers(t testing.TB, url string) {
 	})
 }
 
+// long says whether the tests that disturb and kill are to run for minutes rather than seconds.
+func long() bool { return os.Getenv("AMOSKYS_CHAOS") != "" }
+
 // chaos leaves a test that takes long, or a machine of its own, to `make chaos`.
 func chaos(t *testing.T) {
 	t.Helper()
-	if os.Getenv("AMOSKYS_CHAOS") == "" {
+	if !long() {
 		t.Skip("runs with AMOSKYS_CHAOS=1 (make chaos): it takes minutes and a machine of its own")
 	}
 }

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -33,10 +34,7 @@ func readAll(t testing.TB, opts []kgo.Opt, topic string, committed bool) map[int
 	end := endOffsets(ctx, t, adm, topic)
 	out, left := map[int32][]*kgo.Record{}, 0
 	next := map[int32]int64{}
-	start, err := adm.ListStartOffsets(ctx, topic)
-	if err != nil {
-		t.Fatal(err)
-	}
+	start := patiently(t, "first offsets of "+topic, func(ctx context.Context) (kadm.ListedOffsets, error) { return listed(adm.ListStartOffsets(ctx, topic)) })
 	for p, o := range end {
 		s, _ := start.Lookup(topic, p)
 		if next[p] = s.Offset; s.Offset < o {
@@ -63,18 +61,19 @@ func readAll(t testing.TB, opts []kgo.Opt, topic string, committed bool) map[int
 	return out
 }
 
+// listed joins the errors of an answer about offsets: that of the request, and those of its partitions.
+func listed(os kadm.ListedOffsets, err error) (kadm.ListedOffsets, error) {
+	return os, errors.Join(err, os.Error())
+}
+
 // endOffsets are the high watermarks of a topic once they equal the last stable offsets.
 func endOffsets(ctx context.Context, t testing.TB, adm *kadm.Client, topic string) map[int32]int64 {
 	t.Helper()
 	for {
-		stable, err := adm.ListCommittedOffsets(ctx, topic)
-		if err != nil {
-			t.Fatal(err)
-		}
-		high, err := adm.ListEndOffsets(ctx, topic)
-		if err != nil {
-			t.Fatal(err)
-		}
+		stable := patiently(t, "last stable offsets of "+topic, func(ctx context.Context) (kadm.ListedOffsets, error) {
+			return listed(adm.ListCommittedOffsets(ctx, topic))
+		})
+		high := patiently(t, "end offsets of "+topic, func(ctx context.Context) (kadm.ListedOffsets, error) { return listed(adm.ListEndOffsets(ctx, topic)) })
 		out, same := map[int32]int64{}, true
 		high.Each(func(o kadm.ListedOffset) {
 			s, ok := stable.Lookup(topic, o.Partition)

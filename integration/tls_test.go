@@ -12,7 +12,6 @@ import (
 // TestMutualTLS runs each role with a certificate of its own, and with the rights that deploy/kafka/acls.tsv gives it and
 // no others.
 func TestMutualTLS(t *testing.T) {
-	chaos(t)
 	if testing.Short() {
 		t.Skip("a real broker takes seconds to start")
 	}
@@ -62,5 +61,17 @@ func TestMutualTLS(t *testing.T) {
 	}
 	if n := v.count(t, schemas.AlertsTopic, "Alert"); n == 0 {
 		t.Error("no alerts")
+	}
+
+	// A topic that its role may not create is asked for.
+	if rs, err := v.adm.DeleteTopics(t.Context(), schemas.FeaturesTopic.Name); err != nil || rs.Error() != nil {
+		t.Fatal(err, rs.Error())
+	}
+	p := begin(t, environ(t, c, "features", url), "process", "--stage", "features")
+	code := p.wait(t, time.Minute)
+	if talk := p.talk.String(); code != 1 || !strings.Contains(talk, schemas.FeaturesTopic.Name) || !strings.Contains(talk, "amoskys topics create") {
+		t.Errorf("%s without one of its topics: exit code %d:\n%s", p.name, code, tail(talk, 10))
+	} else {
+		t.Logf("%s: %s", p.name, tail(talk, 1))
 	}
 }

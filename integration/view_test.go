@@ -68,13 +68,9 @@ func (v *view) open(t testing.TB) {
 // ends are the offsets behind the ingest log of the moment.
 func (v *view) ends(t testing.TB) map[int32]int64 {
 	t.Helper()
-	os, err := v.adm.ListEndOffsets(t.Context(), schemas.EndpointTopic.Name)
-	if err == nil {
-		err = os.Error()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	os := patiently(t, "ends of the ingest log", func(ctx context.Context) (kadm.ListedOffsets, error) {
+		return listed(v.adm.ListEndOffsets(ctx, schemas.EndpointTopic.Name))
+	})
 	out := map[int32]int64{}
 	os.Each(func(o kadm.ListedOffset) { out[o.Partition] = o.Offset })
 	return out

@@ -129,6 +129,40 @@ func stillMissing(ctx context.Context, adm *kadm.Client, denied []string) error 
 	return fmt.Errorf("%w: %s", ErrNotAllowed, strings.Join(denied, ", "))
 }
 
+// MissingTopics says which topics do not exist, and how many of them are seen. What this role may not see is neither. Memory
+// topics are passed over.
+func MissingTopics(ctx context.Context, k Kafka, topics []*schemas.Topic) (missing []string, seen int, err error) {
+	adm, err := openAdmin(ctx, k)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer adm.Close()
+	all, err := adm.ListTopics(ctx) // asked for by name, one that may not be seen hides the others
+	if err != nil {
+		return nil, 0, fmt.Errorf("list topics: %w", err)
+	}
+	for _, t := range topics {
+		if t.Kind == schemas.Memory {
+			continue
+		}
+		if all.Has(t.Name) {
+			seen++
+			continue
+		}
+		ds, err := adm.ListTopics(ctx, t.Name)
+		switch {
+		case errors.Is(err, kerr.TopicAuthorizationFailed):
+		case err != nil:
+			return nil, 0, fmt.Errorf("list topic %s: %w", t.Name, err)
+		case errors.Is(ds[t.Name].Err, kerr.UnknownTopicOrPartition):
+			missing = append(missing, t.Name)
+		default: // it was made this moment
+			seen++
+		}
+	}
+	return missing, seen, nil
+}
+
 // VerifyTopics compares topics with their declaration and returns every difference, in the order of the topics.
 func VerifyTopics(ctx context.Context, k Kafka, topics []*schemas.Topic, partitions int) ([]Problem, error) {
 	adm, err := openAdmin(ctx, k)

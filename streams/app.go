@@ -209,21 +209,31 @@ func (a *App) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var (
-		workers sync.WaitGroup
-		once    sync.Once
-		final   error
+		workers, watch sync.WaitGroup
+		once           sync.Once
+		final          error
 	)
+	fail := func(err error) {
+		once.Do(func() { final = err })
+		stop()
+	}
+	watch.Go(func() {
+		if err := e.watchTopics(ctx); err != nil {
+			fail(err)
+		}
+	})
 	for _, s := range e.stages {
 		for range e.workers {
 			workers.Go(func() {
 				if err := e.work(ctx, s); err != nil {
-					once.Do(func() { final = fmt.Errorf("run stage %s: %w", s.plan.Stage(), err) })
-					stop()
+					fail(fmt.Errorf("run stage %s: %w", s.plan.Stage(), err))
 				}
 			})
 		}
 	}
 	workers.Wait()
+	stop()
+	watch.Wait()
 	return final
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/amoskys/amoskys/schemas"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -57,10 +58,15 @@ func (e *engine) check(ctx context.Context) error {
 // control are the topics that every stage may write to.
 var control = []*schemas.Topic{schemas.ActivationsTopic, schemas.LateTopic, schemas.DeadLetterTopic}
 
-func checkStage(ctx context.Context, adm *kadm.Client, p *Plan, group string) (*shape, error) {
-	topics := slices.Concat(p.Inputs(), p.Outputs(), []*schemas.Topic{p.Changelog()}, control)
+// topics are all that a stage reads and writes.
+func (p *Plan) topics() []*schemas.Topic {
+	return slices.Concat(p.Inputs(), p.Outputs(), []*schemas.Topic{p.Changelog()}, control)
+}
+
+// listStage asks for the topics of a stage, and names each one that is missing.
+func listStage(ctx context.Context, adm *kadm.Client, p *Plan) (kadm.TopicDetails, error) {
 	var names []string
-	for _, t := range topics {
+	for _, t := range p.topics() {
 		names = append(names, t.Name)
 	}
 	details, err := adm.ListTopics(ctx, names...)
@@ -68,7 +74,7 @@ func checkStage(ctx context.Context, adm *kadm.Client, p *Plan, group string) (*
 		return nil, fmt.Errorf("list topics of stage %s (%s): %w", p.Stage(), strings.Join(names, ", "), err)
 	}
 	var errs []error
-	for _, t := range topics {
+	for _, t := range p.topics() {
 		d := details[t.Name]
 		if d.Err != nil && !errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
 			errs = append(errs, fmt.Errorf("list topic %s: %w", t.Name, d.Err))
@@ -76,8 +82,56 @@ func checkStage(ctx context.Context, adm *kadm.Client, p *Plan, group string) (*
 			errs = append(errs, fmt.Errorf("stage %s: %w: %s; create the topics: amoskys topics create", p.Stage(), ErrTopicMissing, t.Name))
 		}
 	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+	return details, errors.Join(errs...)
+}
+
+// lookEvery is how often a running App looks whether its topics are there.
+const lookEvery = 5 * time.Second
+
+// watchTopics returns the error that names topics of the stages which were deleted: the client of a worker would wait for
+// them in silence. Brokers that do not answer are the workers' business, and one answer may come from a broker that is
+// starting.
+func (e *engine) watchTopics(ctx context.Context) error {
+	for missed := false; pause(ctx, lookEvery); {
+		err := e.topicsThere(ctx)
+		if !errors.Is(err, ErrTopicMissing) {
+			missed = false
+			continue
+		}
+		if missed {
+			return err
+		}
+		missed = true
+		e.log.Warn("topic is missing", "err", err)
+	}
+	return nil
+}
+
+func (e *engine) topicsThere(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	adm, err := openAdmin(ctx, e.app.Kafka, e.watch()...)
+	if err != nil {
+		return err
+	}
+	defer adm.Close()
+	var errs []error
+	for _, s := range e.stages {
+		_, err := listStage(ctx, adm, s.plan)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func checkStage(ctx context.Context, adm *kadm.Client, p *Plan, group string) (*shape, error) {
+	details, err := listStage(ctx, adm, p)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	var names []string
+	for _, t := range p.topics() {
+		names = append(names, t.Name)
 	}
 	sh := &shape{partitions: len(details[p.Changelog().Name].Partitions)}
 	errs = append(errs, checkCounts(p, sh.partitions, details)...)

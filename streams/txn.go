@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/amoskys/amoskys/schemas"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -248,9 +249,21 @@ func (x *transaction) end() error {
 			w.log.Info("transaction aborted", "records", x.n, "took", took, "err", failed)
 		}
 		x.aborted()
+		if gone(failed) && w.aborts > patientAborts {
+			return fmt.Errorf("transaction aborted %d times in a row: %w", w.aborts, failed)
+		}
 	}
 	x.again(ok)
 	return nil
+}
+
+// patientAborts is how many transactions in a row may fail for a topic that the brokers do not know before the session is
+// dropped: the next one looks whether it was deleted. A few are what elections and stale metadata cost.
+const patientAborts = 4
+
+// gone says whether brokers do not know a topic.
+func gone(err error) bool {
+	return errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID)
 }
 
 func (x *transaction) count(result string, took time.Duration) {

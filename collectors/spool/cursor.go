@@ -26,12 +26,16 @@ func (s *Spool) shipped(i int, upTo, acked int64) {
 }
 
 // refused tells that the brokers, or we, will never take a record.
-func (s *Spool) refused(i int, seq int64, cause error) {
+func (s *Spool) refused(i int, r Record, cause error) {
+	e := s.lost(i, r.Sequence, r.Sequence, cause.Error())
+	if i == own {
+		s.lostOwn(e, r, cause)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.counts.Dropped++
-	s.tell(s.lost(i, seq, seq, cause.Error()))
-	s.c.Logger.Error("event is dropped: it cannot be shipped", "spool", s.c.Dir, "stream", streamNames[i], "sequence", seq, "err", cause)
+	s.tell(e)
+	s.c.Logger.Error("event is dropped: it cannot be shipped", "spool", s.c.Dir, "stream", e.LostStream, "sequence", e.LostFrom, "err", cause)
 }
 
 // damaged tells that numbers cannot be read any more.

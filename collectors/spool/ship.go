@@ -90,12 +90,11 @@ func (x *shipment) send(ctx context.Context, records []Record) bool {
 		if !x.reserve(ctx, r.Sequence) {
 			return false
 		}
-		seq := r.Sequence
 		if err := x.schemas.read(&r); err != nil {
-			x.answer(seq, streams.Permanent(err))
+			x.answer(r, streams.Permanent(err))
 			continue
 		}
-		x.p.Ship(ctx, r, func(err error) { x.answer(seq, err) })
+		x.p.Ship(ctx, r, func(err error) { x.answer(r, err) })
 	}
 	return true
 }
@@ -136,11 +135,11 @@ func (x *shipment) reserve(ctx context.Context, seq int64) bool {
 }
 
 // answer takes what became of a record.
-func (x *shipment) answer(seq int64, err error) {
+func (x *shipment) answer(r Record, err error) {
 	if streams.IsPermanent(err) {
-		x.s.refused(x.r.log, seq, err)
+		x.s.refused(x.r.log, r, err)
 	}
-	x.window.answer(seq, err)
+	x.window.answer(r.Sequence, err)
 	x.advance()
 	signal(x.window.answered)
 }

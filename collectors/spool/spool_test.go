@@ -237,6 +237,29 @@ func TestBrokerAwayThenBack(t *testing.T) {
 	}
 }
 
+func TestRefusedEventIsToldByItsOwnIdentity(t *testing.T) {
+	s := open(t, config(t.TempDir()))
+	for i := range int64(3) {
+		e := event(i, 0)
+		e.Envelope = schemas.Envelope{Tenant: "t", Host: "other", Boot: "b1", Collector: "sensor", Stream: "s7", Sequence: 41 + i, Time: 1}
+		if err := s.Append(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := &broker{fail: func(n int) error {
+		if n == 2 {
+			return streams.Permanent(errors.New("too large"))
+		}
+		return nil
+	}}
+	ship(t, s, b, func() bool { return b.lost() == 1 })
+	for _, e := range b.got {
+		if x, ok := e.(*schemas.CollectorStatus); ok && (x.LostStream != "s7" || x.LostFrom != 42 || x.LostTo != 42 || !strings.Contains(x.Message, "t/other/b1/sensor/s7/42")) {
+			t.Errorf("the loss is told as %q %d to %d: %s", x.LostStream, x.LostFrom, x.LostTo, x.Message)
+		}
+	}
+}
+
 // lost counts the loss events that came.
 func (b *broker) lost() (n int) {
 	b.mu.Lock()

@@ -38,6 +38,20 @@ func (s *Spool) lost(i int, from, to int64, why string) *schemas.CollectorStatus
 	return e
 }
 
+// lostOwn tells of the loss of an event with an identity of its own by that identity, which the ingest log knows it by: the
+// spool's number of it says nothing to anybody else. What could not be brought to the present schema, whose name has its
+// mark still, keeps the spool's number.
+func (s *Spool) lostOwn(e *schemas.CollectorStatus, r Record, cause error) {
+	sch, ok := schemas.Lookup(r.Schema)
+	v, isEvent := schemas.New(r.Schema).(schemas.Event)
+	if !ok || !isEvent || sch.DecodeBody(r.Body, v) != nil {
+		return
+	}
+	id := v.Env()
+	e.LostStream, e.LostFrom, e.LostTo = id.Stream, id.Sequence, id.Sequence
+	e.Message = fmt.Sprintf("event %s is lost: %v", id.EventID(), cause)
+}
+
 // torn tells that the end of a log was cut off, which had nobody knows how many records.
 func (s *Spool) torn(i int, bytes int64) *schemas.CollectorStatus {
 	e := s.status(streams.StatusLost, fmt.Sprintf("the end of stream %s was cut off: %d bytes that are no whole record", streamNames[i], bytes))

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,23 +82,52 @@ func (c *command) openRegistry(ctx context.Context, p *place) (err error) {
 	return nil
 }
 
-// ensure creates what is missing of the declared topics, and of those given, and says if one is not as declared.
+// ensure creates the declared topics, and those given, on the embedded broker and on a cluster that has none of them.
 func (c *command) ensure(ctx context.Context, p *place, more []*schemas.Topic) error {
 	all := append(schemas.Topics(), more...)
 	replication := c.cfg.Topics.Replication
 	if p.broker != nil {
 		replication = 1
+	} else if first, err := c.firstUse(ctx, p, all); err != nil || !first {
+		return err
 	}
 	created, err := streams.EnsureTopics(ctx, p.kafka, all, c.cfg.Topics.Partitions, int16(replication))
-	if errors.Is(err, streams.ErrNotAllowed) { // a role need not see all topics; it says itself when one of its own is missing
-		c.log.Debug("topics are not created", "err", err)
-	} else if err != nil {
-		return err
+	if errors.Is(err, streams.ErrNotAllowed) {
+		return fmt.Errorf("%w: as a role that may: amoskys topics create", err)
 	}
 	if len(created) > 0 {
 		c.log.Info("topics created", "topics", created)
 	}
-	return nil
+	return err
+}
+
+// topicPatience is for how long topics that are missing are waited for: another role may be creating them.
+const topicPatience = 10 * time.Second
+
+// firstUse says whether a cluster has none of the topics. If it has some, one that is missing was deleted, or comes with a
+// new version: to make it anew without a word would hide that what was on it is gone.
+func (c *command) firstUse(ctx context.Context, p *place, all []*schemas.Topic) (bool, error) {
+	if c.cfg.Registry.URL != "" { // that registry may keep its schemas elsewhere
+		all = slices.DeleteFunc(slices.Clone(all), func(t *schemas.Topic) bool { return t == schemas.SchemasTopic })
+	}
+	for until := time.Now().Add(topicPatience); ; {
+		missing, seen, err := streams.MissingTopics(ctx, p.kafka, all)
+		switch {
+		case err != nil:
+			return false, err
+		case len(missing) == 0:
+			return false, nil // what this role may not see, and needs, it names itself
+		case seen == 0:
+			return true, nil
+		case time.Now().After(until):
+			return false, fmt.Errorf("%w: %s; if it was deleted, what was on it is gone; create the topics: amoskys topics create", streams.ErrTopicMissing, strings.Join(missing, ", "))
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
 }
 
 // serveRegistry offers the embedded registry over HTTP, so that any consumer outside resolves schema ids.
