@@ -3,6 +3,7 @@ package streams_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -223,4 +224,26 @@ func TestForeignRecordOnChainTopic(t *testing.T) {
 		t.Errorf("got %d windows, want 1", n)
 	}
 	d.Fuzz(20)
+}
+
+// Ticks and progress are written where another stage needs them to go on, and nowhere else.
+func TestControlRecordsOnlyForOtherStages(t *testing.T) {
+	for _, test := range []struct {
+		stages []streams.Stage
+		want   []*schemas.Topic
+	}{{fused, nil}, {pairs, topics(schemas.LineageTopic, schemas.FeaturesTopic)}, {split, topics(schemas.LineageTopic, schemas.FeaturesTopic)}} {
+		d := streamstest.New(t, test.stages...)
+		feed(d, 1)
+		for _, topic := range topics(schemas.LineageTopic, schemas.FeaturesTopic, schemas.ScoresTopic) {
+			n := 0
+			for _, r := range d.Records(topic.Name) {
+				if len(r.Key) == 0 {
+					n++
+				}
+			}
+			if slices.Contains(test.want, topic) != (n > 0) {
+				t.Errorf("%d stages: %d control records on %s", len(test.stages), n, topic.Name)
+			}
+		}
+	}
 }
