@@ -12,6 +12,7 @@ import (
 	"github.com/amoskys/amoskys/schemas"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -63,12 +64,16 @@ func (p *Plan) topics() []*schemas.Topic {
 	return slices.Concat(p.Inputs(), p.Outputs(), []*schemas.Topic{p.Changelog()}, control)
 }
 
-// listStage asks for the topics of a stage, and names each one that is missing.
-func listStage(ctx context.Context, adm *kadm.Client, p *Plan) (kadm.TopicDetails, error) {
-	var names []string
+func (p *Plan) topicNames() (names []string) {
 	for _, t := range p.topics() {
 		names = append(names, t.Name)
 	}
+	return names
+}
+
+// listStage asks for the topics of a stage, and names each one that is missing.
+func listStage(ctx context.Context, adm *kadm.Client, p *Plan) (kadm.TopicDetails, error) {
+	names := p.topicNames()
 	details, err := adm.ListTopics(ctx, names...)
 	if err != nil {
 		return nil, fmt.Errorf("list topics of stage %s (%s): %w", p.Stage(), strings.Join(names, ", "), err)
@@ -90,10 +95,20 @@ const lookEvery = 5 * time.Second
 
 // watchTopics returns the error that names topics of the stages which were deleted: the client of a worker would wait for
 // them in silence. Brokers that do not answer are the workers' business, and one answer may come from a broker that is
-// starting.
+// starting. It keeps one client: a new one would cost a connection, and over TLS a handshake, at each look.
 func (e *engine) watchTopics(ctx context.Context) error {
+	opts, err := e.options()
+	if err != nil {
+		return err
+	}
+	cl, err := kgo.NewClient(opts...)
+	if err != nil {
+		return fmt.Errorf("open client: %w", err)
+	}
+	defer cl.Close()
+	adm := kadm.NewClient(cl)
 	for missed := false; pause(ctx, lookEvery); {
-		err := e.topicsThere(ctx)
+		err := e.topicsThere(ctx, adm)
 		if !errors.Is(err, ErrTopicMissing) {
 			missed = false
 			continue
@@ -107,14 +122,9 @@ func (e *engine) watchTopics(ctx context.Context) error {
 	return nil
 }
 
-func (e *engine) topicsThere(ctx context.Context) error {
+func (e *engine) topicsThere(ctx context.Context, adm *kadm.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
-	adm, err := openAdmin(ctx, e.app.Kafka, e.watch()...)
-	if err != nil {
-		return err
-	}
-	defer adm.Close()
 	var errs []error
 	for _, s := range e.stages {
 		_, err := listStage(ctx, adm, s.plan)
@@ -129,16 +139,12 @@ func checkStage(ctx context.Context, adm *kadm.Client, p *Plan, group string) (*
 		return nil, err
 	}
 	var errs []error
-	var names []string
-	for _, t := range p.topics() {
-		names = append(names, t.Name)
-	}
 	sh := &shape{partitions: len(details[p.Changelog().Name].Partitions)}
 	errs = append(errs, checkCounts(p, sh.partitions, details)...)
 	if err := checkGroup(ctx, adm, p, group, sh.partitions); err != nil {
 		errs = append(errs, err)
 	}
-	cfg, err := topicSettings(ctx, adm, slices.Compact(slices.Sorted(slices.Values(names))))
+	cfg, err := topicSettings(ctx, adm, slices.Compact(slices.Sorted(slices.Values(p.topicNames()))))
 	if err != nil {
 		errs = append(errs, err)
 	}

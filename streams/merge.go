@@ -171,10 +171,8 @@ func (m *merge) settle() {
 	if to.Compare(&m.t.last) <= 0 {
 		return
 	}
-	m.t.last = to
 	m.t.origin = to
-	m.t.done.Put("done", to)
-	m.t.keep()
+	m.t.reach(to)
 	m.t.dirty = true
 	for _, in := range m.t.plan.inputs {
 		if in.Kind != schemas.Ingest {

@@ -163,12 +163,17 @@ func (t *Task) run(group []*held) {
 	for i := range group {
 		t.merge.processed(group[i])
 	}
-	t.last = t.origin
-	t.done.Put("done", t.origin)
-	t.keep()
+	t.reach(t.origin)
 	if t.plan.Observe != nil {
 		t.plan.Observe(t.Partition, t.origin)
 	}
+}
+
+// reach notes how far the task has come.
+func (t *Task) reach(o schemas.Origin) {
+	t.last = o
+	t.done.Put("done", o)
+	t.keep()
 }
 
 var errNoKey = errors.New("record has no key: state is kept by key")

@@ -245,11 +245,23 @@ const (
 
 // bound cuts the texts of a process that an event names, so that no event makes rows or records too large to write.
 func bound(p *schemas.Process) {
-	if len(p.UID)+len(p.Name)+len(p.Path)+len(p.CmdLine)+len(p.WorkingDirectory)+len(p.UserUID)+len(p.UserName)+len(p.ContainerUID)+len(p.SHA256)+len(p.Integrity)+len(p.Incomplete) <= maxUID {
+	n := 0
+	for _, f := range p.Texts() {
+		n += len(*f)
+	}
+	if n <= maxUID {
 		return
 	}
-	p.UID, p.Path, p.CmdLine = paths.Cut(p.UID, maxUID), paths.Cut(p.Path, maxPath), paths.Cut(p.CmdLine, maxCmdLine)
-	for _, f := range [...]*string{&p.Name, &p.WorkingDirectory, &p.UserUID, &p.UserName, &p.ContainerUID, &p.SHA256, &p.Integrity, &p.Incomplete} {
-		*f = paths.Cut(*f, maxText)
+	for _, f := range p.Texts() {
+		most := maxText
+		switch f {
+		case &p.UID:
+			most = maxUID
+		case &p.Path:
+			most = maxPath
+		case &p.CmdLine:
+			most = maxCmdLine
+		}
+		*f = paths.Cut(*f, most)
 	}
 }

@@ -35,7 +35,10 @@ func ForgetMembers(dir string) error {
 		return fmt.Errorf("forget group members: %w", err)
 	}
 	part := path + ".new"
-	if err := errors.Join(os.WriteFile(part, text, 0o600), os.Rename(part, path)); err != nil {
+	if err = os.WriteFile(part, text, 0o600); err == nil { // else the old file stays whole
+		err = os.Rename(part, path)
+	}
+	if err != nil {
 		return fmt.Errorf("forget group members: %w", err)
 	}
 	return nil
