@@ -160,10 +160,10 @@ func (t *Task) run(group []*held) {
 		}
 		h.emit = 0
 	}
+	t.last = t.origin
 	for i := range group {
 		t.merge.processed(group[i])
 	}
-	t.last = t.origin
 	t.done.Put("done", t.origin)
 	t.keep()
 	if t.plan.Observe != nil {
