@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -409,5 +411,27 @@ func TestRunLargestRecords(t *testing.T) {
 	}
 	if n != 5 {
 		t.Errorf("%d dead letters about 5 records", n)
+	}
+}
+
+// A lock names who has it, and is free once it is closed.
+func TestLockFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	held, err := streams.LockFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = streams.LockFile(path)
+	wantErr(t, err, streams.ErrFileLocked, path, fmt.Sprintf("process %d", os.Getpid()))
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := streams.LockFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
+	if _, err := streams.LockFile(filepath.Join(path, "below")); err == nil || errors.Is(err, streams.ErrFileLocked) {
+		t.Errorf("a path that cannot be: %v", err)
 	}
 }
