@@ -414,6 +414,36 @@ func TestRunLargestRecords(t *testing.T) {
 	}
 }
 
+// While an upstream stage is down, a stage that merges what it wrote with the rest of the chain holds no more than it may,
+// however much comes; when the upstream is back nothing is missing.
+func TestRunUpstreamDown(t *testing.T) {
+	w := newWorld(t, 1, split)
+	reg := prometheus.NewRegistry()
+	most := 4 * 50
+	small := func(a *streams.App) { a.MaxPoll = 50; a.Suite = []*streams.Processor{counter, minute, both} }
+	one := w.start(split[:1], small)
+	three := w.start(split[2:], func(a *streams.App) { small(a); a.Metrics = reg })
+	w.load(3000)
+	w.passed(time.Minute, map[int32]int64{0: 2999}, split[:1], one)
+	held := func() int { return int(metric(t, reg, "amoskys_streams_held_records", "three")) }
+	w.eventually(time.Minute, func() (bool, string) { n := held(); return n >= most, fmt.Sprintf("%d are held", n) })
+	worst := 0
+	for range 20 { // and it stays so, whatever has come meanwhile
+		w.load(100)
+		w.passed(time.Minute, map[int32]int64{0: w.tick()[0]}, split[:1], one)
+		worst = max(worst, held())
+	}
+	if worst > most+50 {
+		t.Errorf("%d records are held, want about %d at most", worst, most)
+	}
+	two := w.start(split[1:2], small)
+	w.passed(time.Minute, w.tick(), split, one, two, three)
+	for _, r := range []*run{one, two, three} {
+		r.stop()
+	}
+	w.same(split)
+}
+
 // A lock names who has it, and is free once it is closed.
 func TestLockFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
