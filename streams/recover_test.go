@@ -125,6 +125,7 @@ func TestRunGroupExpired(t *testing.T) {
 
 // What retention deletes before a stage has processed it is counted, and the gap is a loss in the coverage.
 func TestRunTellsWhatRetentionDeleted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1, fused)
 	reg := prometheus.NewRegistry()
 	w.load(50)
@@ -206,6 +207,7 @@ func TestRunWaitsForOpenTransaction(t *testing.T) {
 
 // The schema registry goes away when an unknown schema comes: its partition waits, the others go on, nothing is lost.
 func TestRunRegistryDown(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 2, fused)
 	reg := prometheus.NewRegistry()
 	r := w.start(fused, func(a *streams.App) { a.Metrics = reg })
@@ -417,6 +419,7 @@ func TestRunLargestRecords(t *testing.T) {
 // While an upstream stage is down, a stage that merges what it wrote with the rest of the chain holds no more than it may,
 // however much comes; when the upstream is back nothing is missing.
 func TestRunUpstreamDown(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1, split)
 	reg := prometheus.NewRegistry()
 	most := 4 * 50
