@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/amoskys/amoskys/schemas"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -108,7 +109,7 @@ func deadLetterAt(ctx context.Context, k Kafka, serde *schemas.Serde, partition 
 	if err != nil {
 		return nil, err
 	}
-	cl, err := kgo.NewClient(append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
+	cl, err := kgo.NewClient(append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
 		schemas.DeadLetterTopic.Name: {partition: kgo.NewOffset().At(offset)}}))...)
 	if err != nil {
 		return nil, fmt.Errorf("open reader: %w", err)
@@ -116,12 +117,20 @@ func deadLetterAt(ctx context.Context, k Kafka, serde *schemas.Serde, partition 
 	defer cl.Close()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	none := fmt.Errorf("no dead letter lies at %d@%d", partition, offset)
+	ends, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, schemas.DeadLetterTopic.Name)
+	if err != nil {
+		return nil, fmt.Errorf("list end offsets of %s: %w", schemas.DeadLetterTopic.Name, err)
+	}
+	if end, ok := ends.Lookup(schemas.DeadLetterTopic.Name, partition); !ok || offset < 0 || offset >= end.Offset {
+		return nil, none
+	}
 	fs := cl.PollRecords(ctx, 1)
 	if err := fs.Err(); err != nil {
 		return nil, fmt.Errorf("read dead letter %d@%d: %w", partition, offset, err)
 	}
 	for _, r := range fs.Records() {
-		if r.Offset != offset {
+		if r.Offset != offset || r.Attrs.IsControl() {
 			break
 		}
 		v, err := serde.Decode(ctx, r.Value)
@@ -132,5 +141,5 @@ func deadLetterAt(ctx context.Context, k Kafka, serde *schemas.Serde, partition 
 			return d, nil
 		}
 	}
-	return nil, fmt.Errorf("no dead letter lies at %d@%d", partition, offset)
+	return nil, none
 }

@@ -180,6 +180,7 @@ func TestSinkGetsAllOnceAndGoesOn(t *testing.T) {
 }
 
 func TestSinkRetriesAndRefuses(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t)
 	e.produce(t, 20)
 	tries := 0
@@ -209,10 +210,16 @@ func TestSinkRetriesAndRefuses(t *testing.T) {
 	if !strings.Contains(dead[0].String(), "refused by sink.picky") {
 		t.Errorf("text of a dead letter: %s", dead[0])
 	}
-	if _, err := streams.Redrive(t.Context(), e.k, e.serde, 0, 0); err == nil {
-		if _, err = streams.Redrive(t.Context(), e.k, e.serde, 1, 0); err == nil {
-			t.Error("a sink's dead letter was re-driven into the chain")
-		}
+	var part int32
+	var offset int64
+	if _, err := fmt.Sscanf(dead[0].At, "%d@%d", &part, &offset); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := streams.Redrive(t.Context(), e.k, e.serde, part, offset); !errors.Is(err, streams.ErrNotRedrivable) {
+		t.Errorf("a sink's dead letter was re-driven into the chain: %v", err)
+	}
+	if _, err := streams.Redrive(t.Context(), e.k, e.serde, part, offset+1); err == nil || !strings.Contains(err.Error(), "no dead letter lies at") {
+		t.Errorf("a dead letter that is not there: %v", err)
 	}
 }
 
@@ -262,6 +269,7 @@ func TestProducerFramesAndBroadcasts(t *testing.T) {
 
 // A sink that has more than was committed gets none of it again, however many polls that takes.
 func TestSinkAheadOfItsPosition(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t)
 	e.produce(t, 300)
 	ends, err := streams.EndOffsets(t.Context(), e.k, schemas.AlertsTopic.Name)
@@ -292,6 +300,7 @@ func TestSinkOfATopicMadeAnew(t *testing.T) {
 
 // What retention deletes before it was delivered is counted.
 func TestSinkTellsWhatRetentionDeleted(t *testing.T) {
+	t.Parallel()
 	e := newEdge(t)
 	e.produce(t, 40)
 	m := &memory{}

@@ -2,24 +2,19 @@ package streams
 
 import (
 	"errors"
+	"math"
 	"os"
 
 	"golang.org/x/sys/windows"
 )
 
-// lockFile opens a file and locks it for as long as it is open.
-func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
+// lockNow locks an open file for as long as it is open, or returns ErrFileLocked. The locked byte is far behind the end, so
+// that others can read who has the lock.
+func lockNow(f *os.File) error {
 	const how = windows.LOCKFILE_EXCLUSIVE_LOCK | windows.LOCKFILE_FAIL_IMMEDIATELY
-	if err := windows.LockFileEx(windows.Handle(f.Fd()), how, 0, 1, 0, new(windows.Overlapped)); err != nil {
-		f.Close()
-		if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
-			return nil, errHeld
-		}
-		return nil, &os.PathError{Op: "lock", Path: path, Err: err}
+	err := windows.LockFileEx(windows.Handle(f.Fd()), how, 0, 1, 0, &windows.Overlapped{OffsetHigh: math.MaxInt32})
+	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
+		return ErrFileLocked
 	}
-	return f, nil
+	return err
 }

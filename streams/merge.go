@@ -35,6 +35,11 @@ type source struct {
 	before          schemas.Origin // nothing before it comes any more
 }
 
+// waits says whether the source may still bring something at or before an origin.
+func (s *source) waits(at *schemas.Origin) bool {
+	return at.Compare(&s.done) > 0 && at.Compare(&s.before) >= 0
+}
+
 // held is a record that waits for its turn.
 type held struct {
 	rec *kgo.Record
@@ -141,7 +146,7 @@ func (m *merge) next() []*held {
 	}
 	at := *first
 	for _, s := range m.sources {
-		if at.Compare(&s.done) > 0 && at.Compare(&s.before) >= 0 {
+		if s.waits(&at) {
 			return nil
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -123,6 +125,7 @@ func TestRunGroupExpired(t *testing.T) {
 
 // What retention deletes before a stage has processed it is counted, and the gap is a loss in the coverage.
 func TestRunTellsWhatRetentionDeleted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1, fused)
 	reg := prometheus.NewRegistry()
 	w.load(50)
@@ -204,6 +207,7 @@ func TestRunWaitsForOpenTransaction(t *testing.T) {
 
 // The schema registry goes away when an unknown schema comes: its partition waits, the others go on, nothing is lost.
 func TestRunRegistryDown(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 2, fused)
 	reg := prometheus.NewRegistry()
 	r := w.start(fused, func(a *streams.App) { a.Metrics = reg })
@@ -409,5 +413,58 @@ func TestRunLargestRecords(t *testing.T) {
 	}
 	if n != 5 {
 		t.Errorf("%d dead letters about 5 records", n)
+	}
+}
+
+// While an upstream stage is down, a stage that merges what it wrote with the rest of the chain holds no more than it may,
+// however much comes; when the upstream is back nothing is missing.
+func TestRunUpstreamDown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, split)
+	reg := prometheus.NewRegistry()
+	most := 4 * 50
+	small := func(a *streams.App) { a.MaxPoll = 50; a.Suite = []*streams.Processor{counter, minute, both} }
+	one := w.start(split[:1], small)
+	three := w.start(split[2:], func(a *streams.App) { small(a); a.Metrics = reg })
+	w.load(3000)
+	w.passed(time.Minute, map[int32]int64{0: 2999}, split[:1], one)
+	held := func() int { return int(metric(t, reg, "amoskys_streams_held_records", "three")) }
+	w.eventually(time.Minute, func() (bool, string) { n := held(); return n >= most, fmt.Sprintf("%d are held", n) })
+	worst := 0
+	for range 20 { // and it stays so, whatever has come meanwhile
+		w.load(100)
+		w.passed(time.Minute, map[int32]int64{0: w.tick()[0]}, split[:1], one)
+		worst = max(worst, held())
+	}
+	if worst > most+50 {
+		t.Errorf("%d records are held, want about %d at most", worst, most)
+	}
+	two := w.start(split[1:2], small)
+	w.passed(time.Minute, w.tick(), split, one, two, three)
+	for _, r := range []*run{one, two, three} {
+		r.stop()
+	}
+	w.same(split)
+}
+
+// A lock names who has it, and is free once it is closed.
+func TestLockFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	held, err := streams.LockFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = streams.LockFile(path)
+	wantErr(t, err, streams.ErrFileLocked, path, fmt.Sprintf("process %d", os.Getpid()))
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := streams.LockFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
+	if _, err := streams.LockFile(filepath.Join(path, "below")); err == nil || errors.Is(err, streams.ErrFileLocked) {
+		t.Errorf("a path that cannot be: %v", err)
 	}
 }

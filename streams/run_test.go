@@ -89,6 +89,7 @@ func torment(w *world, stages []streams.Stage, seed uint64, rounds int, mod func
 
 // A transaction whose end goes wrong in every way a broker has, before and after it took effect.
 func TestRunWithEndErrors(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 3, fused)
 	var n atomic.Int64
 	var mu sync.Mutex

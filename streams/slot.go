@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 )
@@ -13,14 +14,11 @@ import (
 // process, however it ends.
 type slot struct {
 	name string
-	lock *os.File // nil: each session has an id of its own
+	lock io.Closer // nil: each session has an id of its own
 }
 
 // maxSlots bounds the workers of one stage on one machine.
 const maxSlots = 1000
-
-// errHeld is what lockFile returns while another process, or another worker, has the lock.
-var errHeld = errors.New("lock is held")
 
 func (e *engine) takeSlot(s *stageRun) (*slot, error) {
 	base := e.app.Name + "." + s.plan.Stage() + "." + e.instance
@@ -32,8 +30,8 @@ func (e *engine) takeSlot(s *stageRun) (*slot, error) {
 	}
 	for n := range maxSlots {
 		path := filepath.Join(e.app.LockDir, fmt.Sprintf("%s.%s.%d.lock", e.app.Name, s.plan.Stage(), n))
-		f, err := lockFile(path)
-		if errors.Is(err, errHeld) {
+		f, err := LockFile(path)
+		if errors.Is(err, ErrFileLocked) {
 			continue
 		}
 		if err != nil {

@@ -160,6 +160,7 @@ func (t *Task) run(group []*held) {
 		}
 		h.emit = 0
 	}
+	t.last = t.origin
 	for i := range group {
 		t.merge.processed(group[i])
 	}

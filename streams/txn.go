@@ -311,7 +311,6 @@ func (x *transaction) committed() {
 		now := countsOf(t)
 		w.e.m.committed(stage, w.counted[t.Partition], now)
 		w.counted[t.Partition] = now
-		w.e.m.held.WithLabelValues(stage, label(t.Partition)).Set(float64(t.Held()))
 		pos := t.Positions()
 		for _, in := range w.plan.Inputs() {
 			if m, ok := w.ends[topicPart{in.Name, t.Partition}]; ok {

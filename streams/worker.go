@@ -44,6 +44,7 @@ type worker struct {
 	tasks    map[int32]*Task        // they take records
 	fresh    map[int32]*Task        // restored or rolled back; their fetch positions are not set yet
 	stalled  map[int32]*stall       // they wait for the schema registry
+	paused   map[int32][]string     // inputs that are not read, see throttle
 	wanted   map[int32]*want        // to be restored
 	assigned map[int32]bool         // by the last event of the group
 	careful  map[int32]*caution     // see refuse.go
@@ -93,7 +94,7 @@ type stall struct {
 func newWorker(e *engine, s *stageRun, sh *shape, txid string) *worker {
 	w := &worker{
 		e: e, s: s, sh: sh, txid: txid, log: e.log.With("stage", s.plan.Stage(), "worker", txid),
-		tasks: map[int32]*Task{}, fresh: map[int32]*Task{}, stalled: map[int32]*stall{}, wanted: map[int32]*want{}, assigned: map[int32]bool{},
+		tasks: map[int32]*Task{}, fresh: map[int32]*Task{}, stalled: map[int32]*stall{}, paused: map[int32][]string{}, wanted: map[int32]*want{}, assigned: map[int32]bool{},
 		careful: map[int32]*caution{}, counted: map[int32]counted{}, ends: map[topicPart]mark{}, snaps: map[int32]*snapshotter{},
 		results: make(chan *round, maxRounds),
 	}
@@ -242,6 +243,7 @@ func (w *worker) cycle() error {
 			return err
 		}
 	}
+	w.throttle()
 	w.tick()
 	w.report(len(w.wanted)+len(w.fresh), w.stalls())
 	return w.restore()
@@ -375,6 +377,7 @@ func (w *worker) discard(part int32) {
 	if s := w.stalled[part]; s != nil {
 		w.fetch(part, true)
 	}
+	w.pause(part, nil)
 	delete(w.tasks, part)
 	delete(w.fresh, part)
 	delete(w.stalled, part)

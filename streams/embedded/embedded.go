@@ -25,6 +25,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/amoskys/amoskys/streams"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
 )
@@ -47,7 +48,7 @@ type Broker struct {
 	log     *slog.Logger
 	dir     string
 	temp    bool
-	lock    *os.File
+	lock    io.Closer
 	cluster *kfake.Cluster
 	failed  chan error
 	stop    context.CancelFunc
@@ -95,7 +96,9 @@ func Start(ctx context.Context, c Config) (_ *Broker, err error) {
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
 		return nil, err
 	}
-	if b.lock, err = lockDir(b.dir); err != nil {
+	if b.lock, err = streams.LockFile(filepath.Join(b.dir, "lock")); errors.Is(err, streams.ErrFileLocked) {
+		return nil, fmt.Errorf("directory %s: %w: %w", b.dir, ErrInUse, err)
+	} else if err != nil {
 		return nil, err
 	}
 	if err := writable(b.dir); err != nil {

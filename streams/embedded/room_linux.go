@@ -2,35 +2,14 @@ package embedded
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 )
-
-// lockDir takes the directory for this process. The lock is gone with the process, however it ends.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		pid := make([]byte, 16)
-		n, _ := f.Read(pid)
-		f.Close()
-		return nil, fmt.Errorf("directory %s is in use by process %s: %w", dir, strings.TrimSpace(string(pid[:n])), ErrInUse)
-	}
-	if err := f.Truncate(0); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-	return f, err
-}
 
 // available is the memory that can be had without swapping, bytes; 0 when it is not known.
 func available() int64 {
