@@ -121,3 +121,20 @@ func TestArgumentsOfAnyBytes(t *testing.T) {
 		t.Errorf("arguments %q, %d cut off", e.Args, e.ArgsTruncated)
 	}
 }
+
+// A socket of a process that got the pid of another one, whose end was not told yet, is not put down to that.
+func TestSocketOfAReusedPID(t *testing.T) {
+	w := newWorld(t)
+	w.run(200, 1, 300, "nginx", "/bin/nginx", "nginx")
+	w.begin()
+	w.expect("found 1<0 /sbin/init init", "found 100<1 /usr/bin/amoskys amoskys up", "found 200<1 /bin/nginx nginx")
+	w.run(200, 1, 900, "evil", "/tmp/evil", "evil")
+	w.link("200/fd/3", "socket:[11]")
+	w.write("net/tcp", "   0: 0100007F:1388 0300007F:01BB 01 0:0 0:0 0 0 0 11 1\n")
+	w.s.scanSockets()
+	w.expect()               // it gets a second look
+	w.s.table[200].inode = 0 // a new process has a new folder
+	w.scan()
+	w.s.scanSockets()
+	w.expect("exit 200 0/0", "exec 200<1 /tmp/evil evil", "net/1 200 tcp outbound 127.0.0.1:5000 > 127.0.0.3:443")
+}
