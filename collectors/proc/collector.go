@@ -305,9 +305,9 @@ func (s *session) loop(ctx context.Context, batches <-chan kernelBatch, failed <
 }
 
 const (
-	// costFactor is how much longer a periodic job waits than it takes, so that each of the two costs at most half a percent
-	// of a core.
-	costFactor = 200
+	// costFactor is how much longer a periodic job waits than it takes, so that it costs at most 1 % of a core. Waiting longer
+	// would miss the connections of a busy machine.
+	costFactor = 100
 	// stretch bounds how much longer it waits than it is set to: on a very busy host seeing comes before saving.
 	stretch = 15
 	// rescanEvery is the time between scans beside the connector, which find what it has not told.

@@ -45,8 +45,8 @@
 //
 // # Cost
 //
-// Each of the two periodic jobs waits for two hundred times as long as it took last, so that together they cost at most 1 % of
-// a core; but not for more than fifteen times its interval. TCP sockets are listed when the kernel's counters say that there
+// Each of the two periodic jobs waits for a hundred times as long as it took last, so that it costs at most 1 % of a core; but
+// not for more than fifteen times its interval. On a machine where little starts and connects both cost far less. TCP sockets are listed when the kernel's counters say that there
 // is a new one. Executables are hashed in the background at Config.HashRate, from a file that was opened at the exec, so that
 // a file that is removed meanwhile is hashed all the same.
 //
