@@ -28,6 +28,7 @@ type Capability struct {
 // An Appender takes events. It assigns stream and sequence, fills what is empty in the envelope of tenant, host, boot,
 // collector, hostname and platform, and makes the event survive a kill of the process.
 type Appender interface {
-	// Append returns nil once every event is in the spool. It does not wait for the broker. The events may be reused.
+	// Append returns nil once every event is in the spool. It does not wait for the broker. The events may be reused, but for
+	// another event the identity that it was given must be emptied.
 	Append(ctx context.Context, events ...schemas.Event) error
 }

@@ -150,5 +150,6 @@ func lossOf(e *schemas.Envelope, from, to int64) *schemas.CollectorStatus {
 		Message:  fmt.Sprintf("events %d to %d of stream %s are missing", from, to, e.Stream),
 		Counters: []schemas.Counter{{Name: "lost", Count: to - from + 1}}}
 	s.Envelope.ClassUID, s.Envelope.ActivityID = StatusClass, StatusLost
+	s.Envelope.Stream, s.Envelope.Sequence = "", 0 // it was not collected: with the number of e one of them would be a repeat when both are replayed
 	return s
 }

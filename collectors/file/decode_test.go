@@ -315,3 +315,18 @@ func FuzzGraph(f *testing.F) {
 		fuzzFile(t, dir, EDR)
 	})
 }
+
+// A host that some records write in capitals is one host: what Sysmon tells of it is not told again by its Security log.
+func TestHostInAnyCase(t *testing.T) {
+	path := write(t, "case.jsonl", []byte(`{"EventID":1,"Channel":"Microsoft-Windows-Sysmon/Operational","Hostname":"WS1.acme.test","UtcTime":"2024-07-24 12:00:00.000","ProcessGuid":"{6c1ed4ad-0001-66a0-0100-000000000100}","ProcessId":"7","Image":"C:\\a.exe","ParentImage":"C:\\b.exe","ParentProcessId":"4"}
+{"EventID":4688,"Channel":"Security","Hostname":"ws1.acme.test","@timestamp":"2024-07-24T12:00:00.000Z","NewProcessId":"0x7","ProcessId":"0x4","NewProcessName":"C:\\a.exe"}
+{"EventID":4663,"Channel":"Security","Hostname":"ws1.acme.test","@timestamp":"2024-07-24T12:00:01.000Z","ProcessId":"0x7","ProcessName":"C:\\a.exe","ObjectType":"File","ObjectName":"C:\\x","AccessMask":"0x1"}
+`))
+	events, sum := read(t, path, Config{})
+	if len(sum.Hosts) != 1 || len(events) != 3 {
+		t.Fatalf("%d events of hosts %v, want a start, a file and the end of one host", len(events), sum.Hosts)
+	}
+	if got, want := events[1].(*schemas.FileActivity).Process.UID, events[0].(*schemas.ProcessExec).Process.UID; got != want {
+		t.Errorf("the process that touched the file is %q, want %q", got, want)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/amoskys/amoskys/schemas"
@@ -14,6 +15,7 @@ type windows struct {
 	boot  string
 	rec   winRecord
 	hosts map[string]*winHost // by host as recorded, raw
+	names map[string]*winHost // by host in lower case
 	zone  zones
 	skip  skipFunc
 }
@@ -96,9 +98,13 @@ func (d *windows) host() *winHost {
 	h := d.hosts[string(d.rec.host)]
 	if h == nil {
 		if d.hosts == nil {
-			d.hosts = map[string]*winHost{}
+			d.hosts, d.names = map[string]*winHost{}, map[string]*winHost{}
 		}
-		h = newWinHost(text(d.rec.host), d.boot)
+		name := text(d.rec.host)
+		if h = d.names[strings.ToLower(name)]; h == nil {
+			h = newWinHost(name, d.boot)
+			d.names[h.name] = h
+		}
 		d.hosts[string(d.rec.host)] = h
 	}
 	return h

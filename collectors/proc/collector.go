@@ -305,7 +305,8 @@ func (s *session) loop(ctx context.Context, batches <-chan kernelBatch, failed <
 }
 
 const (
-	// costFactor is how much longer a periodic job waits than it takes, so that it costs at most 1 % of a core.
+	// costFactor is how much longer a periodic job waits than it takes, so that it costs at most 1 % of a core. Waiting longer
+	// would miss the connections of a busy machine.
 	costFactor = 100
 	// stretch bounds how much longer it waits than it is set to: on a very busy host seeing comes before saving.
 	stretch = 15

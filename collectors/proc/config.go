@@ -41,7 +41,7 @@ type Config struct {
 // Defaults are the settings that hold where none are given.
 func Defaults() Config {
 	return Config{Enabled: true, Root: "/proc", Connector: true, Interval: 250 * time.Millisecond, MaxInterval: time.Second, Sockets: true,
-		SocketInterval: 2 * time.Second, MaxArgs: 4096, Hashes: true, HashLimit: 64 << 20, HashRate: 4 << 20, Mask: true}
+		SocketInterval: 2 * time.Second, MaxArgs: 4096, Hashes: true, HashLimit: 64 << 20, HashRate: 2 << 20, Mask: true}
 }
 
 // Validate reports everything that is wrong, each as a streams.SettingError.

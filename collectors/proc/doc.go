@@ -14,9 +14,8 @@
 //	NetworkActivity  4001/1  priority 1  a socket got a peer (open), 4001/7 waits for one (listen)
 //	CollectorStatus          priority 0  the kernel's queue overran, or events could not be written: how many (suppressed)
 //
-// With the connector (variant netlink) every fork, exec and exit is seen as it happens, with exit codes. A process that was
-// gone before it could be read gives an exec with its ids and parent, and with neither path nor arguments: an empty path of
-// an exec that is no snapshot has this meaning. The connector needs CAP_NET_ADMIN (Linux 6.6 lets everyone listen), and the
+// With the connector (variant netlink) every fork, exec and exit is seen as it happens, with exit codes. The connector needs
+// CAP_NET_ADMIN (Linux 6.6 lets everyone listen), and the
 // initial pid, user and network namespaces; whether it can be had is found out by trying.
 //
 // Without it (variant procfs) /proc is listed every 250 ms to 1 s, sooner when something happens. What lives shorter is
@@ -25,6 +24,15 @@
 //
 // Sockets are listed every two seconds, in each network namespace that a visible process lives in. Shorter connections are
 // missed. Those that another user owns have no process without CAP_SYS_PTRACE, but a user.
+//
+// What could not be read of a process is in Process.Incomplete, with the reason. A process that was gone before it could be
+// read gives an exec with its ids and parent (path:ended); with name and owner, too, if its parent had not waited for it yet.
+// Of a program that started another one before it could be read (path:replaced) the exec is told as well, with the time at
+// which it happened; if what was read was taken for it first, its exec comes after that of the program in its place. Where
+// others' processes may not be read (path:denied) the name of the kernel, 15 bytes, remains.
+//
+// A process is read through its open folder: another one that gets its pid meanwhile cannot lend it its facts. Names and
+// arguments may be any bytes; those that are not UTF-8 are written as \xNN.
 //
 // Threads and kernel threads are no processes. The collector's own process is reported once, when it is found, and its end
 // is not; its sockets are left out. It is known by pid and start time, so that nothing else can hide behind it.
@@ -37,10 +45,15 @@
 //
 // # Cost
 //
-// Every periodic job waits for a hundred times as long as it took last, so that it costs at most 1 % of a core; but not for
-// more than fifteen times its interval. TCP sockets are listed when the kernel's counters say that there is a new one.
-// Executables are hashed in the background at Config.HashRate, from a file that was opened at the exec, so that a file that
-// is removed meanwhile is hashed all the same.
+// Each of the two periodic jobs waits for a hundred times as long as it took last, so that it costs at most 1 % of a core; but
+// not for more than fifteen times its interval. On a machine where little starts and connects both cost far less. TCP sockets are listed when the kernel's counters say that there
+// is a new one. Executables are hashed in the background at Config.HashRate, from a file that was opened at the exec, so that
+// a file that is removed meanwhile is hashed all the same.
+//
+// Beside the connector each program that starts is read once, at the cost of about a dozen system calls: so the cost follows
+// the rate at which programs start. TestBudget measures it, and BenchmarkHash what hashing costs:
+//
+//	AMOSKYS_BUDGET=1 go test ./collectors/proc -run '^TestBudget$' -v -timeout 30m
 //
 // # Secrets
 //

@@ -386,9 +386,10 @@ func TestConnector(t *testing.T) {
 	w.tell(kernelEvent{what: eventFork, pid: 205, tgid: 200, parent: 1}, kernelEvent{what: eventExit, pid: 205, tgid: 200}, kernelEvent{what: eventExit, pid: 9999})
 	w.expect()
 	// A child of a forked process makes that known.
+	forked := ticksNow() // of the kernel, a moment before the forks are told
 	w.tell(kernelEvent{what: eventFork, pid: 206, parent: 200}, kernelEvent{what: eventFork, pid: 207, parent: 206})
-	w.run(206, 200, ticksNow(), "sh", "/bin/sh", "sh")
-	w.run(207, 206, ticksNow(), "ls", "/bin/ls", "ls")
+	w.run(206, 200, forked, "sh", "/bin/sh", "sh")
+	w.run(207, 206, forked, "ls", "/bin/ls", "ls")
 	w.tell(kernelEvent{what: eventExec, pid: 207})
 	w.expect("fork 206<200 /bin/sh", "exec 207<206 /bin/ls ls")
 	w.settled()

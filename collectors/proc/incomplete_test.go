@@ -5,6 +5,7 @@ package proc
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,8 +67,9 @@ func TestProgramThatIsReplacedAtOnce(t *testing.T) {
 	w.s.kernel = true
 	w.begin()
 	w.expect("found 1<0 /sbin/init init", "found 100<1 /usr/bin/amoskys amoskys up")
+	start := ticksNow()
 	w.tell(kernelEvent{what: eventFork, pid: 200, parent: 1})
-	w.run(200, 1, ticksNow(), "python3", "/usr/bin/python3", "python3", "x.py")
+	w.run(200, 1, start, "python3", "/usr/bin/python3", "python3", "x.py")
 	first := now().mono
 	w.tell(kernelEvent{what: eventExec, pid: 200, time: first})
 	w.tell(kernelEvent{what: eventExec, pid: 200, time: first + 1})
@@ -81,7 +83,6 @@ func TestProgramThatIsReplacedAtOnce(t *testing.T) {
 	// What a scan has told was no exec that was replaced.
 	w.run(201, 1, ticksNow(), "ls", "/bin/ls", "ls")
 	event := kernelEvent{what: eventExec, pid: 201, time: now().mono}
-	w.run(201, 1, ticksNow(), "ls", "/bin/ls", "ls")
 	w.scan()
 	w.settled()
 	w.expect("exec 201<1 /bin/ls ls")
@@ -96,4 +97,44 @@ func TestWhyUnread(t *testing.T) {
 			t.Errorf("%v: %s, want %s", err, got, want)
 		}
 	}
+}
+
+// Arguments and names may be any bytes. What is written is UTF-8, as Avro demands, and no argument is lost or made of a piece.
+func TestArgumentsOfAnyBytes(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.MaxArgs = 64 })
+	w.begin()
+	w.run(200, 1, 7000, "na\xffme", "/tmp/\xfe", "a\nb", "\xff\xfe", "", "é")
+	w.link("200/cwd", "/srv/\xfd")
+	w.scan()
+	e := w.last().(*schemas.ProcessExec)
+	if want := []string{"a\nb", `\xff\xfe`, "", "é"}; !slices.Equal(e.Args, want) {
+		t.Errorf("arguments %q, want %q", e.Args, want)
+	}
+	if e.Process.Path != `/tmp/\xfe` || e.Process.Name != `\xfe` || e.Process.WorkingDirectory != `/srv/\xfd` {
+		t.Errorf("process %+v", e.Process)
+	}
+	// A character that lies across the bound belongs to what is cut off.
+	w.run(201, 1, 7001, "x", "/bin/x", strings.Repeat("a", 63)+"é", "b")
+	w.scan()
+	e = w.last().(*schemas.ProcessExec)
+	if len(e.Args) != 1 || e.Args[0] != strings.Repeat("a", 63) || e.ArgsTruncated != int64(len("é\x00b\x00")) {
+		t.Errorf("arguments %q, %d cut off", e.Args, e.ArgsTruncated)
+	}
+}
+
+// A socket of a process that got the pid of another one, whose end was not told yet, is not put down to that.
+func TestSocketOfAReusedPID(t *testing.T) {
+	w := newWorld(t)
+	w.run(200, 1, 300, "nginx", "/bin/nginx", "nginx")
+	w.begin()
+	w.expect("found 1<0 /sbin/init init", "found 100<1 /usr/bin/amoskys amoskys up", "found 200<1 /bin/nginx nginx")
+	w.run(200, 1, 900, "evil", "/tmp/evil", "evil")
+	w.link("200/fd/3", "socket:[11]")
+	w.write("net/tcp", "   0: 0100007F:1388 0300007F:01BB 01 0:0 0:0 0 0 0 11 1\n")
+	w.s.scanSockets()
+	w.expect()               // it gets a second look
+	w.s.table[200].inode = 0 // a new process has a new folder
+	w.scan()
+	w.s.scanSockets()
+	w.expect("exit 200 0/0", "exec 200<1 /tmp/evil evil", "net/1 200 tcp outbound 127.0.0.1:5000 > 127.0.0.3:443")
 }

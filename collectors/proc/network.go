@@ -231,7 +231,8 @@ func (s *session) owners(list []fresh, holders map[int64]bool) map[uint64]*proce
 	return owners
 }
 
-// ownedBy moves the sockets that a process holds from want to owners.
+// ownedBy moves the sockets that a process holds from want to owners. If another process has its pid by now, of whose start
+// nobody has told yet, they are left for the next look.
 func (s *session) ownedBy(p *process, want map[uint64]bool, owners map[uint64]*process) {
 	dir := folder(s.c.Root, p.pid) + "/fd"
 	l, err := openLister(dir)
@@ -244,6 +245,9 @@ func (s *session) ownedBy(p *process, want map[uint64]bool, owners map[uint64]*p
 		inode, ok := linkNumber(dir+"/"+strconv.FormatInt(e.number, 10), "socket")
 		if !ok || !want[inode] {
 			continue
+		}
+		if st, err := s.reader.stat(p.pid); err != nil || !p.is(st.start) {
+			return
 		}
 		delete(want, inode)
 		owners[inode] = p

@@ -6,6 +6,7 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/amoskys/amoskys/schemas"
 )
@@ -96,6 +97,7 @@ func (r *reader) readProgram(i *image, dir processDir) {
 	if i.cwd, err = dir.readlink("cwd", r.buf); err != nil {
 		i.lack("working_directory", err)
 	}
+	i.cwd = schemas.Text(i.cwd)
 	var link [64]byte
 	if text, err := dir.readlink("ns/net", link[:]); err == nil {
 		i.netns, _ = parseLink(text, "net")
@@ -135,11 +137,25 @@ func (r *reader) readArgs(i *image, dir processDir) {
 	}
 	text := r.buf[:n]
 	if n == r.maxArgs {
-		i.argsCut = dir.behind("cmdline", int64(n), maxArgVector)
+		text = wholeRunes(text)
+		i.argsCut = int64(n-len(text)) + dir.behind("cmdline", int64(n), maxArgVector)
 	}
-	i.argsHash = maphash.Bytes(r.seed, text)
+	i.argsHash = maphash.Bytes(r.seed, r.buf[:n])
 	text = bytes.TrimRight(text, "\x00")
-	i.args = strings.Split(r.mask.apply(string(text)), "\x00")
+	i.args = strings.Split(schemas.Text(r.mask.apply(string(text))), "\x00")
+}
+
+// wholeRunes cuts off a character of which only the beginning is there.
+func wholeRunes(b []byte) []byte {
+	for n := 1; n < utf8.UTFMax && n <= len(b); n++ {
+		if tail := b[len(b)-n:]; utf8.RuneStart(tail[0]) {
+			if !utf8.FullRune(tail) {
+				return b[:len(b)-n]
+			}
+			break
+		}
+	}
+	return b
 }
 
 // argsHash reads only what tells whether the arguments have changed.
@@ -177,7 +193,7 @@ func (r *reader) readExecutable(i *image, dir processDir) {
 	if i.memfd = strings.HasPrefix(p, memfdPrefix) && i.deleted; i.memfd {
 		i.deleted = false
 	}
-	i.path = p
+	i.path = schemas.Text(p)
 }
 
 // commLen is the length to which the kernel cuts names of processes (TASK_COMM_LEN without its end).

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+
+	"github.com/amoskys/amoskys/schemas"
 )
 
 // stat is what is used of /proc/PID/stat, see proc_pid_stat(5).
@@ -38,7 +40,7 @@ func parseStat(b []byte) (s stat, err error) {
 	if open < 0 || end < open {
 		return s, fmt.Errorf("parse stat: %w", errShort)
 	}
-	s.comm = string(b[open+1 : end])
+	s.comm = schemas.Text(string(b[open+1 : end]))
 	rest := b[end+1:]
 	var utime, stime uint64
 	for field := 3; field <= 52; field++ {

@@ -40,8 +40,9 @@ type Spool struct {
 	logs    [logCount]*log
 	cursor  [logCount]int64 // sequence number of the first record that is not acknowledged
 	bufs    [logCount][]byte
-	names   map[string]string // of schemas in records, by their own
-	owed    []schemas.Event   // words about losses that could not be written yet
+	given   []*schemas.Envelope // of the events that are being written, those whose numbers are this spool's
+	names   map[string]string   // of schemas in records, by their own
+	owed    []schemas.Event     // words about losses that could not be written yet
 	counts  Counts
 	arrived chan struct{} // closed and replaced when something was appended
 	moved   chan struct{} // closed and replaced when a cursor moved
@@ -149,6 +150,8 @@ func (s *Spool) owe(e schemas.Event) {
 // free again.
 func (s *Spool) write(events []schemas.Event) error {
 	var added [logCount]int64
+	clear(s.given)
+	s.given = s.given[:0]
 	for i, b := range s.bufs {
 		if s.bufs[i] = b[:0]; cap(b) > keepBuffer {
 			s.bufs[i] = nil
@@ -166,16 +169,21 @@ func (s *Spool) write(events []schemas.Event) error {
 			s.c.Logger.Error("event is dropped", "collector", v.Collector, "schema", e.SchemaName(), "err", err)
 			s.owe(s.tooLarge(e, err))
 		default:
+			s.takeBack()
 			return err
 		}
 	}
-	return s.commit(added)
+	if err := s.commit(added); err != nil {
+		s.takeBack()
+		return err
+	}
+	return nil
 }
 
-// assign fills the envelope, gives the event its number, and says in which log it goes. A number that this spool has given
-// is no identity of the event's own: it comes again after an Append that failed.
+// assign fills the envelope, gives the event its number, and says in which log it goes. An event that comes with a whole
+// identity keeps it, also one that was recorded from this very spool.
 func (s *Spool) assign(v *schemas.Envelope, added *[logCount]int64) int {
-	whole := v.Boot != "" && v.Collector != "" && v.Stream != "" && v.Sequence > 0 && !strings.HasSuffix(v.Boot, s.boot)
+	whole := v.Boot != "" && v.Collector != "" && v.Stream != "" && v.Sequence > 0
 	id := &s.c.Identity
 	orDefault(&v.Tenant, id.Tenant)
 	orDefault(&v.Host, id.Host)
@@ -186,12 +194,18 @@ func (s *Spool) assign(v *schemas.Envelope, added *[logCount]int64) int {
 	if whole {
 		return own
 	}
-	if !strings.HasSuffix(v.Boot, s.boot) {
-		v.Boot += s.boot
-	}
+	s.given = append(s.given, v)
+	v.Boot += s.boot
 	p := min(max(int(v.Priority), 0), priorities-1)
 	v.Stream, v.Sequence = streamNames[p], s.logs[p].next+added[p]
 	return p
+}
+
+// takeBack takes the numbers out of events that were not written: when they are appended again they get new ones.
+func (s *Spool) takeBack() {
+	for _, v := range s.given {
+		v.Boot, v.Stream, v.Sequence = strings.TrimSuffix(v.Boot, s.boot), "", 0
+	}
 }
 
 func orDefault(p *string, v string) {

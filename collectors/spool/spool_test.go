@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -500,6 +501,23 @@ func TestOwnIdentitiesAreKept(t *testing.T) {
 	}
 	if len(seen) != 6+12 {
 		t.Errorf("%d different events, want 6 recorded ones and 12 of the spool's own", len(seen))
+	}
+}
+
+// TestRecordedFromThisSpool: what was recorded from this very spool is the same event when it is read back, the words of the
+// collector about itself too.
+func TestRecordedFromThisSpool(t *testing.T) {
+	s := open(t, config(t.TempDir()))
+	b := &broker{}
+	appendAll(t, s, s.StatusEvent(streams.StatusStart, "started"), event(1, 0), s.StatusEvent(streams.StatusHeartbeat, "alive"))
+	ship(t, s, b, func() bool { return s.Counts().Shipped == 3 })
+	recorded := slices.Clone(b.got)
+	appendAll(t, s, recorded...)
+	ship(t, s, b, func() bool { return s.Counts().Shipped == 6 })
+	for i, e := range b.got[3:] {
+		if got, want := e.Env().EventID(), recorded[i].Env().EventID(); got != want {
+			t.Errorf("read back %s is %s", want, got)
+		}
 	}
 }
 

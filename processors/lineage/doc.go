@@ -9,6 +9,11 @@
 // whole life. A start under a pid whose process was never seen ending ends that one. On Windows, where a process runs one
 // program from start to end, an event that names another program is of another process, whatever pid or uid it gives.
 //
+// A process that is known by its pid alone is marked (created_time:unrecorded in Process.Incomplete) until its start becomes
+// known. The marks of a source are kept, and taken away from what another event tells. A program of which the path is missing
+// this once, since it ended or was replaced before it could be read, is no first sight: under its bare name one that runs
+// every day would pass for a new one. Nor does it take the place of a program that was told first and started later.
+//
 // # Records
 //
 // An exec gives one record, and so does an exit whose process wrote anything before. A fork gives a process with its

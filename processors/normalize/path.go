@@ -2,7 +2,8 @@ package normalize
 
 import (
 	"strings"
-	"unicode/utf8"
+
+	"github.com/amoskys/amoskys/schemas"
 )
 
 // unixPath cleans an absolute path; anything else (a socket, a pipe, a relative path) stays, but for the mark of a removed
@@ -136,21 +137,4 @@ func digits(s string) bool {
 }
 
 // valid writes bytes that are not UTF-8 as \xNN.
-func valid(s *string) {
-	if utf8.ValidString(*s) {
-		return
-	}
-	const hex = "0123456789abcdef"
-	b := make([]byte, 0, len(*s)+16)
-	for i := 0; i < len(*s); {
-		r, n := utf8.DecodeRuneInString((*s)[i:])
-		if r == utf8.RuneError && n == 1 {
-			c := (*s)[i]
-			b = append(b, '\\', 'x', hex[c>>4], hex[c&15])
-		} else {
-			b = append(b, (*s)[i:i+n]...)
-		}
-		i += n
-	}
-	*s = string(b)
-}
+func valid(s *string) { *s = schemas.Text(*s) }
