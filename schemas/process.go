@@ -5,7 +5,7 @@ import "strings"
 // Detach copies the strings of p into memory of their own, in one piece. Decoded strings are cut from buffers that hold
 // those of other records too, so a state row that keeps a few short ones would keep all of it: about a kilobyte for each.
 func (p *Process) Detach() {
-	detach(&p.UID, &p.Name, &p.Path, &p.CmdLine, &p.WorkingDirectory, &p.UserUID, &p.UserName, &p.ContainerUID, &p.SHA256, &p.Integrity)
+	detach(&p.UID, &p.Name, &p.Path, &p.CmdLine, &p.WorkingDirectory, &p.UserUID, &p.UserName, &p.ContainerUID, &p.SHA256, &p.Integrity, &p.Incomplete)
 }
 
 func detach(fields ...*string) {

@@ -252,6 +252,7 @@ func (a *alertRow) emit(c *streams.Context, host *hostRow, cfg Config, now int64
 	}
 	v.Severity = schemas.Severities[min(max(v.SeverityID, 0), int32(len(schemas.Severities)-1))]
 	v.HeldBack = host.Budget.Held
+	v.Related = a.entities()
 	v.Detectors, v.Features = weigh(a.Members), features(a.Members)
 	if now-host.Rate.At < rateLife.Nanoseconds() {
 		v.Features = append(v.Features, host.Rate.Feature...)
@@ -259,6 +260,16 @@ func (a *alertRow) emit(c *streams.Context, host *hostRow, cfg Config, now int64
 	v.Title, v.Description = a.title(), a.describe(host, now)
 	out := *v
 	return c.Emit(schemas.AlertsTopic, &out)
+}
+
+// entities are the other processes that joined.
+func (a *alertRow) entities() []schemas.Entity {
+	var out []schemas.Entity
+	for i := range a.Related {
+		r := &a.Related[i]
+		out = append(out, schemas.Entity{Type: "process", UID: r.UID, Name: paths.Base(r.Path)})
+	}
+	return out
 }
 
 const (

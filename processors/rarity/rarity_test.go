@@ -57,7 +57,7 @@ func (h *host) exec(path, parent string) {
 // unusual lists the scores that are not there as a sample.
 func (h *host) unusual() (out []*schemas.DetectorScore) {
 	for _, v := range h.d.Out(schemas.ScoresTopic) {
-		if s := v.(*schemas.DetectorScore); !s.Sampled {
+		if s, ok := v.(*schemas.DetectorScore); ok && !s.Sampled {
 			out = append(out, s)
 		}
 	}
