@@ -1,6 +1,9 @@
 package schemas
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 // Why a fact about a process could not be had: the reasons in Process.Incomplete.
 const (
@@ -53,8 +56,6 @@ func (p *Process) Settle() {
 
 func (p *Process) known(fact string) bool {
 	switch fact {
-	case "uid":
-		return p.UID != ""
 	case "created_time":
 		return p.CreatedTime != 0
 	case "path":
@@ -69,4 +70,45 @@ func (p *Process) known(fact string) bool {
 		return p.ContainerUID != ""
 	}
 	return false
+}
+
+// Program is what executables are compared by: the path or, where the source gives none, the name. It is empty where the path
+// could not be had this once: under its bare name a program that is well known would pass for a new one.
+func (p *Process) Program() string {
+	if p.Path != "" {
+		return p.Path
+	}
+	if why, ok := p.Lacking("path"); ok && (why == Ended || why == Replaced) {
+		return ""
+	}
+	return p.Name
+}
+
+// inWords are the facts and reasons of Incomplete for a person.
+var inWords = map[string]string{
+	"args": "arguments", "container_uid": "container", "created_time": "start time", "path": "path", "name": "name", "user_uid": "user",
+	"working_directory": "working directory",
+	Ended:               "it had ended before they could be read",
+	Replaced:            "it ran another program before they could be read",
+	Denied:              "the collector may not read them",
+	Failed:              "reading them failed",
+	Unrecorded:          "the source does not tell them",
+}
+
+// IncompleteInWords says for a person what could not be had of the process, and why; nothing if nothing is missing.
+func (p *Process) IncompleteInWords() string {
+	var reasons []string
+	facts := map[string][]string{}
+	for word := range strings.FieldsSeq(p.Incomplete) {
+		fact, why, _ := strings.Cut(word, ":")
+		if len(facts[why]) == 0 {
+			reasons = append(reasons, why)
+		}
+		facts[why] = append(facts[why], cmp.Or(inWords[fact], fact))
+	}
+	var parts []string
+	for _, why := range reasons {
+		parts = append(parts, strings.Join(facts[why], ", ")+" ("+cmp.Or(inWords[why], why, "nobody knows why")+")")
+	}
+	return strings.Join(parts, "; ")
 }

@@ -35,3 +35,31 @@ func TestIncomplete(t *testing.T) {
 		t.Errorf("incomplete is %q after all is known", p.Incomplete)
 	}
 }
+
+func TestIncompleteInWords(t *testing.T) {
+	p := &schemas.Process{Incomplete: "path:ended args:ended user_uid:denied shoe_size:odd"}
+	if got, want := p.IncompleteInWords(), "path, arguments (it had ended before they could be read); user (the collector may not read them); shoe_size (odd)"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if got := new(schemas.Process).IncompleteInWords(); got != "" {
+		t.Errorf("of a complete process: %q", got)
+	}
+}
+
+// A name alone is a program only where the source never gives paths.
+func TestProgram(t *testing.T) {
+	for _, c := range []struct {
+		p    schemas.Process
+		want string
+	}{
+		{schemas.Process{Path: "/bin/sh", Name: "sh"}, "/bin/sh"},
+		{schemas.Process{Name: "sh"}, "sh"},
+		{schemas.Process{Name: "sh", Incomplete: "path:denied"}, "sh"},
+		{schemas.Process{Name: "sh", Incomplete: "path:ended"}, ""},
+		{schemas.Process{Name: "sh", Incomplete: "args:ended path:replaced"}, ""},
+	} {
+		if got := c.p.Program(); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.p, got, c.want)
+		}
+	}
+}

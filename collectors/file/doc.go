@@ -42,7 +42,8 @@
 //	Security 5154, 5156, 5158          NetworkActivity: listen, open, other (bind)
 //
 // A Security record names a process by its pid alone. It is given the identity of the process that a Sysmon or 4688 record
-// has shown under that pid before, unless the names of the programs differ.
+// has shown under that pid before, unless the names of the programs differ. Where none has, it has no uid, and is marked as
+// incomplete (created_time:unrecorded): package lineage follows pids through their lives.
 //
 // All other records are counted by channel and id: in the Summary and in the status event that ends the events of each
 // host. So Lines is always the sum of what was made and what was not; nothing is dropped without a number.

@@ -20,8 +20,8 @@ type winHost struct {
 
 // winProcess is a process that was mentioned.
 type winProcess struct {
-	uid     string
-	created int64 // nanoseconds; of a process that was not seen starting, what its GUID says: whole seconds
+	uid     string // empty: neither a GUID nor the start was recorded
+	created int64  // nanoseconds; of a process that was not seen starting, what its GUID says: whole seconds
 	path    string
 }
 
@@ -55,7 +55,8 @@ func (h *winHost) remember(pid int64, p *winProcess) {
 }
 
 // byPID is the process that a record names by its pid alone, with the path if the record gives it. A pid is used again:
-// where the base names differ it is another process, whose start nobody reported.
+// where the base names differ it is another process, whose start nobody reported. Such a process has no uid: one made of the
+// pid would be that of every later process with the pid. Who follows the processes of the host can tell them apart.
 func (h *winHost) byPID(pid int64, path string) *winProcess {
 	p := h.pids[pid]
 	if p != nil && (path == "" || p.path == "" || strings.EqualFold(base(p.path), base(path))) {
@@ -64,7 +65,7 @@ func (h *winHost) byPID(pid int64, path string) *winProcess {
 		}
 		return p
 	}
-	p = &winProcess{uid: schemas.ProcessUID(h.name, h.boot, pid, 0), path: path}
+	p = &winProcess{path: path}
 	h.remember(pid, p)
 	return p
 }
@@ -81,7 +82,9 @@ func (p *winProcess) fill(v *schemas.Process) {
 	if p == nil {
 		return
 	}
-	v.UID, v.CreatedTime = p.uid, p.created
+	if v.UID, v.CreatedTime = p.uid, p.created; p.uid == "" {
+		v.Lacks("created_time", schemas.Unrecorded)
+	}
 	switch {
 	case v.Path == "" || device(v.Path) && p.path != "" && !device(p.path):
 		v.Path = p.path

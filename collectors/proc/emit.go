@@ -39,7 +39,7 @@ func (d *identity) suppressed(what string, n int64, message string) *schemas.Col
 
 // exec tells that a process runs a program.
 func (s *session) exec(p *process, i *image, at int64, snapshot bool) {
-	p.announced, p.told = true, i.readAt
+	p.announced, p.told, p.execAt = true, i.readAt, 0
 	e := &schemas.ProcessExec{Envelope: s.envelope(at, classProcess, processLaunch, priorityProcess), Process: p.info, Parent: p.parent, Args: i.args,
 		ArgsTruncated: i.argsCut, Deleted: i.deleted, Memfd: i.memfd, Snapshot: snapshot, SessionID: i.session, TTY: ttyName(i.tty)}
 	if i.script {
@@ -50,14 +50,33 @@ func (s *session) exec(p *process, i *image, at int64, snapshot bool) {
 	s.want(p, !snapshot)
 }
 
-// unread tells that a process ran a program, of which at most the name can still be known.
-func (s *session) unread(p *process, name string, at int64) {
+// unread tells that a process ran a program that could not be read, and why: at most its name and owner are known, if it
+// has ended and was not reaped.
+func (s *session) unread(p *process, i *image, why string, at int64) {
 	p.announced = true
-	i := &p.info
-	p.info = schemas.Process{UID: i.UID, PID: i.PID, ParentPID: i.ParentPID, CreatedTime: i.CreatedTime, Name: name}
+	p.info = lacking(&p.info, i, why)
+	s.tellUnread(p, p.info, at)
+}
+
+func (s *session) tellUnread(p *process, info schemas.Process, at int64) {
 	s.counts.execs.Add(1)
 	s.counts.unread.Add(1)
-	s.out.add(&schemas.ProcessExec{Envelope: s.envelope(at, classProcess, processLaunch, priorityProcess), Process: p.info, Parent: p.parent})
+	s.out.add(&schemas.ProcessExec{Envelope: s.envelope(at, classProcess, processLaunch, priorityProcess), Process: info, Parent: p.parent})
+}
+
+// lacking is what is known of a process whose program could not be read. Without an image nothing could.
+func lacking(known *schemas.Process, i *image, why string) schemas.Process {
+	q := schemas.Process{UID: known.UID, PID: known.PID, ParentPID: known.ParentPID, CreatedTime: known.CreatedTime}
+	facts := []string{"path", "args", "working_directory"}
+	if i == nil {
+		facts = append(facts, "name", "user_uid", "container_uid")
+	} else {
+		q.Name, q.UserUID, q.UserName, q.ContainerUID, q.Incomplete = i.comm, i.uid, i.user, i.box, i.lacks.Incomplete
+	}
+	for _, f := range facts {
+		q.Lacks(f, why)
+	}
+	return q
 }
 
 // fork tells that a process runs the program of its parent.

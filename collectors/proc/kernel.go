@@ -1,6 +1,10 @@
 package proc
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/amoskys/amoskys/schemas"
+)
 
 // take takes what the connector tells. It says whether a scan must find what it did not tell.
 func (s *session) take(b *kernelBatch) (rescan bool) {
@@ -17,7 +21,7 @@ func (s *session) take(b *kernelBatch) (rescan bool) {
 		case e.what == eventFork:
 			s.forkEvent(e, at, wall)
 		case e.what == eventExec:
-			s.execEvent(e, at, wall)
+			s.execEvent(e, b.events[i+1:], at, wall)
 		case e.what == eventExit:
 			s.exitEvent(e, at, wall)
 		}
@@ -47,34 +51,58 @@ func (s *session) forkEvent(e *kernelEvent, at instant, wall int64) {
 	s.wait(p)
 }
 
-func (s *session) execEvent(e *kernelEvent, at instant, wall int64) {
+// execEvent tells what a process runs since an exec. What was read may be what a later exec has put in its place, of which
+// the event is on its way: then the program of this one is only known to have been there.
+func (s *session) execEvent(e *kernelEvent, later []kernelEvent, at instant, wall int64) {
 	p := s.table[e.tgid]
 	if p != nil && e.time <= p.told { // what runs was read after it
+		s.replaced(p, wall)
 		return
 	}
 	i, err := s.reader.image(e.tgid)
-	read := err == nil && (p == nil || p.is(i.start))
-	if p == nil && read {
-		p = s.adopt(entry{number: e.tgid}, &i)
-	}
+	read := err == nil && i.start <= ticks(e, at)+ticksBefore && (p == nil || p.is(i.start))
 	switch {
-	case read && !i.ended():
-		p.kernel = false
-		s.announceParent(p)
-		s.see(p, &i)
-		s.exec(p, &i, wall, false)
-		return
+	case p == nil && read:
+		p = s.adopt(entry{number: e.tgid}, &i)
 	case p == nil:
 		p = &process{pid: e.tgid, start: ticks(e, at), seen: at.mono}
 		s.enter(p, 0)
 	}
-	p.kernel, p.told = false, e.time
+	p.kernel, p.told, p.execAt = false, e.time, 0
 	s.announceParent(p)
-	name := ""
-	if read {
-		name = i.comm
+	switch {
+	case !read:
+		s.unread(p, nil, schemas.Ended, wall)
+	case i.ended():
+		s.unread(p, &i, schemas.Ended, wall)
+	case execsAgain(later, e.tgid):
+		s.see(p, &i) // whose process it is
+		s.unread(p, nil, schemas.Replaced, wall)
+	default:
+		s.see(p, &i)
+		s.exec(p, &i, wall, false)
+		p.execAt = wall
 	}
-	s.unread(p, name, wall)
+}
+
+// replaced takes an exec whose program was told already. If it was told for the exec before this one, the program of that was
+// replaced before it could be read.
+func (s *session) replaced(p *process, wall int64) {
+	if p.execAt == 0 || p.ended {
+		return // a scan has told it
+	}
+	s.tellUnread(p, lacking(&p.info, nil, schemas.Replaced), p.execAt)
+	p.execAt = wall
+}
+
+// execsAgain says whether a process starts another program in the events that follow.
+func execsAgain(later []kernelEvent, pid int64) bool {
+	for i := range later {
+		if e := &later[i]; e.tgid == pid && e.pid == pid {
+			return e.what == eventExec
+		}
+	}
+	return false
 }
 
 // announceParent makes sure that a parent was told before its child is.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 
+	"github.com/amoskys/amoskys/schemas"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,8 +36,10 @@ func now() instant {
 
 // readSome reads a file from its beginning until buf is full or the file ends. Files of /proc are made when they are read:
 // there is no use for the poller and the finalizer of an os.File.
-func readSome(path string, buf []byte) (n int, err error) {
-	fd, err := open(path, unix.O_RDONLY)
+func readSome(path string, buf []byte) (int, error) { return readAt(unix.AT_FDCWD, path, buf) }
+
+func readAt(dir int, path string, buf []byte) (n int, err error) {
+	fd, err := openAt(dir, path, unix.O_RDONLY)
 	if err != nil {
 		return 0, &os.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -56,17 +59,80 @@ func readSome(path string, buf []byte) (n int, err error) {
 	return n, nil
 }
 
-func open(path string, flags int) (fd int, err error) {
+func open(path string, flags int) (int, error) { return openAt(unix.AT_FDCWD, path, flags) }
+
+func openAt(dir int, path string, flags int) (fd int, err error) {
 	for {
-		fd, err = unix.Open(path, flags|unix.O_CLOEXEC, 0)
+		fd, err = unix.Openat(dir, path, flags|unix.O_CLOEXEC, 0)
 		if !errors.Is(err, unix.EINTR) {
 			return fd, err
 		}
 	}
 }
 
-// entry is a numbered entry of a folder: a process, or a file descriptor. The inode number of a process is drawn when it is first looked at, and stays until the process has
-// ended or memory ran short: the same number means the same process.
+// processDir is the open folder of one process. What is read through it is of that process or fails, also when the process
+// has ended and another one has its pid.
+type processDir int
+
+func openProcess(root string, pid int64) (processDir, error) {
+	path := folder(root, pid)
+	fd, err := open(path, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return processDir(fd), nil
+}
+
+func (d processDir) close() { unix.Close(int(d)) }
+
+func (d processDir) read(name string, buf []byte) (int, error) { return readAt(int(d), name, buf) }
+
+// readlink reads where a link leads to, as far as buf has room.
+func (d processDir) readlink(name string, buf []byte) (string, error) {
+	n, err := unix.Readlinkat(int(d), name, buf)
+	if err != nil {
+		return "", &os.PathError{Op: "readlink", Path: name, Err: err}
+	}
+	return string(buf[:n]), nil
+}
+
+// stat says which file a link leads to.
+func (d processDir) stat(name string) (fileInfo, error) {
+	var s unix.Stat_t
+	if err := unix.Fstatat(int(d), name, &s, 0); err != nil {
+		return fileInfo{}, &os.PathError{Op: "stat", Path: name, Err: err}
+	}
+	return infoOf(&s), nil
+}
+
+// behind counts the bytes of a file behind a position, up to a bound.
+func (d processDir) behind(name string, from, most int64) (n int64) {
+	fd, err := openAt(int(d), name, unix.O_RDONLY)
+	if err != nil {
+		return 0
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	if _, err := f.Seek(from, io.SeekStart); err != nil {
+		return 0
+	}
+	n, _ = io.Copy(io.Discard, io.LimitReader(f, most))
+	return n
+}
+
+// whyUnread is the reason for which a fact about a process could not be read.
+func whyUnread(err error) string {
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return schemas.Denied
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.ESRCH):
+		return schemas.Ended
+	}
+	return schemas.Failed
+}
+
+// entry is a numbered entry of a folder: a process, or a file descriptor. The inode number of a process is drawn when it is
+// first looked at, and stays until the process has ended or memory ran short: the same number means the same process.
 type entry struct {
 	number int64 // pid, or number of the descriptor
 	inode  uint64
@@ -149,14 +215,6 @@ type fileInfo struct {
 	id      fileID
 	links   uint64 // 0: it has no name any more
 	regular bool
-}
-
-func statFile(path string) (fileInfo, error) {
-	var s unix.Stat_t
-	if err := unix.Stat(path, &s); err != nil {
-		return fileInfo{}, &os.PathError{Op: "stat", Path: path, Err: err}
-	}
-	return infoOf(&s), nil
 }
 
 func infoOf(s *unix.Stat_t) fileInfo {

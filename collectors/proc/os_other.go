@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/amoskys/amoskys/schemas"
 )
 
 const supported = false
@@ -30,7 +32,6 @@ type lister struct{}
 func openLister(string) (*lister, error)            { return nil, errUnsupported }
 func (*lister) close()                              {}
 func (*lister) list(dst []entry) ([]entry, error)   { return dst, errUnsupported }
-func statFile(string) (fileInfo, error)             { return fileInfo{}, errUnsupported }
 func linkNumber(string, string) (uint64, bool)      { return 0, false }
 func folder(root string, pid int64) string          { return filepath.Join(root, fmt.Sprint(pid)) }
 func openConnector() (*connector, error)            { return nil, errUnsupported }
@@ -38,6 +39,16 @@ func (*connector) receive(chan<- kernelBatch) error { return errUnsupported }
 func (*connector) close()                           {}
 
 func openExecutable(string) (*os.File, fileInfo, error) { return nil, fileInfo{}, errUnsupported }
+
+type processDir int
+
+func openProcess(string, int64) (processDir, error)        { return 0, errUnsupported }
+func (processDir) close()                                  {}
+func (processDir) read(string, []byte) (int, error)        { return 0, errUnsupported }
+func (processDir) readlink(string, []byte) (string, error) { return "", errUnsupported }
+func (processDir) stat(string) (fileInfo, error)           { return fileInfo{}, errUnsupported }
+func (processDir) behind(string, int64, int64) int64       { return 0 }
+func whyUnread(error) string                               { return schemas.Failed }
 
 type connector struct{}
 

@@ -3,8 +3,6 @@ package proc
 import (
 	"bytes"
 	"hash/maphash"
-	"io"
-	"os"
 	"path"
 	"strings"
 	"time"
@@ -26,10 +24,11 @@ type image struct {
 	uid      string
 	user     string
 	netns    uint64
-	box      string // container id
-	file     fileID // zero where it could not be read
-	readAt   int64  // ns on the monotonic clock, before reading
-	age      int64  // ns since the process started, then
+	box      string          // container id
+	file     fileID          // zero where it could not be read
+	lacks    schemas.Process // only Incomplete: what could not be read
+	readAt   int64           // ns on the monotonic clock, before reading
+	age      int64           // ns since the process started, then
 }
 
 // reader reads process folders.
@@ -55,62 +54,92 @@ func (r *reader) stat(pid int64) (stat, error) {
 	return parseStat(r.buf[:n])
 }
 
-// image reads all of a process. What may not be read, or is gone by then, is left empty; the error is that of its state.
+// image reads all of a process. What may not be read, or is gone by then, is left empty and noted in lacks; the error is that
+// of its state.
 func (r *reader) image(pid int64) (i image, err error) {
-	dir := folder(r.root, pid)
 	at := now()
 	i.readAt = at.mono
-	if i.stat, err = r.stat(pid); err != nil {
+	dir, err := openProcess(r.root, pid)
+	if err != nil {
+		return i, err
+	}
+	defer dir.close()
+	n, err := dir.read("stat", r.buf)
+	if err != nil {
+		return i, err
+	}
+	if i.stat, err = parseStat(r.buf[:n]); err != nil {
 		return i, err
 	}
 	i.age = max(0, at.boot-int64(i.start)*tick)
-	if i.kernel() || i.ended() {
+	if i.kernel() {
 		return i, nil
 	}
-	r.readArgs(&i, dir)
-	r.readExecutable(&i, dir+"/exe")
-	i.cwd, _ = os.Readlink(dir + "/cwd")
-	if n, err := readSome(dir+"/cgroup", r.buf); err == nil {
+	if !i.ended() {
+		r.readProgram(&i, dir)
+	}
+	r.readOwner(&i, dir, at)
+	return i, nil
+}
+
+// lack notes that a fact could not be read.
+func (i *image) lack(fact string, err error) { i.lacks.Lacks(fact, whyUnread(err)) }
+
+// readProgram reads what a process runs, which nothing can be known of any more once it has ended.
+func (r *reader) readProgram(i *image, dir processDir) {
+	r.readArgs(i, dir)
+	r.readExecutable(i, dir)
+	if why, ok := i.lacks.Lacking("path"); ok && why == schemas.Ended && len(i.args) == 0 {
+		i.lacks.Lacks("args", why) // they read as none when the memory they lay in is gone
+	}
+	var err error
+	if i.cwd, err = dir.readlink("cwd", r.buf); err != nil {
+		i.lack("working_directory", err)
+	}
+	var link [64]byte
+	if text, err := dir.readlink("ns/net", link[:]); err == nil {
+		i.netns, _ = parseLink(text, "net")
+	}
+	i.script = isScript(i)
+}
+
+// readOwner reads whose process it is: that can be known until it is reaped.
+func (r *reader) readOwner(i *image, dir processDir, at instant) {
+	n, err := dir.read("cgroup", r.buf)
+	if err != nil {
+		i.lack("container_uid", err)
+	} else {
 		i.box = containerID(r.buf[:n])
 	}
-	if n, err := readSome(dir+"/status", r.buf); err == nil {
+	if n, err = dir.read("status", r.buf); err != nil {
+		i.lack("user_uid", err)
+	} else {
 		i.uid, _ = parseUID(r.buf[:n])
 	}
 	if i.box == "" || i.uid == "0" { // other users of a container are not those of the host
 		i.user = r.users.name(i.uid, time.Unix(0, at.wall))
 	}
-	i.netns, _ = linkNumber(dir+"/ns/net", "net")
-	i.script = isScript(&i)
-	return i, nil
 }
 
-// readArgs reads the argument vector, up to the bound, and counts the rest.
-func (r *reader) readArgs(i *image, dir string) {
-	n, err := readSome(dir+"/cmdline", r.buf[:r.maxArgs])
+// maxArgVector bounds the bytes of an argument vector that are counted: the kernel takes no more than 6 MiB.
+const maxArgVector = 16 << 20
+
+// readArgs reads the argument vector, up to the bound, and counts the rest. A process may have none.
+func (r *reader) readArgs(i *image, dir processDir) {
+	n, err := dir.read("cmdline", r.buf[:r.maxArgs])
+	if err != nil {
+		i.lack("args", err)
+	}
 	if err != nil || n == 0 {
 		return
 	}
 	text := r.buf[:n]
 	if n == r.maxArgs {
-		i.argsCut = bytesBehind(dir+"/cmdline", int64(n))
+		i.argsCut = dir.behind("cmdline", int64(n), maxArgVector)
 	}
 	i.argsHash = maphash.Bytes(r.seed, text)
 	text = bytes.TrimRight(text, "\x00")
 	i.args = strings.Split(r.mask.apply(string(text)), "\x00")
-}
-
-// bytesBehind counts the bytes of a file behind a position. An argument vector has no more than a quarter of the stack's limit.
-func bytesBehind(path string, from int64) int64 {
-	f, err := os.Open(path)
-	if err != nil {
-		return 0
-	}
-	defer f.Close()
-	if _, err := f.Seek(from, io.SeekStart); err != nil {
-		return 0
-	}
-	n, _ := io.Copy(io.Discard, io.LimitReader(f, 16<<20))
-	return n
 }
 
 // argsHash reads only what tells whether the arguments have changed.
@@ -127,15 +156,17 @@ const (
 	memfdPrefix   = "/memfd:"
 )
 
-func (r *reader) readExecutable(i *image, link string) {
-	p, err := os.Readlink(link)
+func (r *reader) readExecutable(i *image, dir processDir) {
+	p, err := dir.readlink("exe", r.buf)
 	if err != nil {
+		i.lack("path", err)
 		return
 	}
 	if p == "/" { // where it lies is mounted nowhere that can be seen
 		p = ""
+		i.lacks.Lacks("path", schemas.Failed)
 	}
-	info, err := statFile(link)
+	info, err := dir.stat("exe")
 	if err == nil && info.regular {
 		i.file = info.id
 	}
@@ -175,5 +206,5 @@ func (i *image) describe(p *schemas.Process) {
 	if i.path != "" {
 		p.Name = path.Base(i.path)
 	}
-	p.WorkingDirectory, p.UserUID, p.UserName, p.ContainerUID = i.cwd, i.uid, i.user, i.box
+	p.WorkingDirectory, p.UserUID, p.UserName, p.ContainerUID, p.Incomplete = i.cwd, i.uid, i.user, i.box, i.lacks.Incomplete
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/amoskys/amoskys/schemas"
 )
 
 const (
@@ -97,7 +99,7 @@ func (s *session) newcomers(entries []entry, at instant) {
 		switch {
 		case i.ended(): // it lived for less than the time between two scans
 			s.announceParent(p)
-			s.unread(p, i.comm, p.info.CreatedTime)
+			s.unread(p, i, schemas.Ended, p.info.CreatedTime)
 			s.exit(p, exit{at.wall, uint32(i.code)})
 			s.keep(p)
 		case s.kernel || s.likeParent(p):

@@ -25,6 +25,7 @@ type process struct {
 	forked int64 // wall time of the fork, ns; 0: not told
 	seen   int64 // monotonic; when it started or its fork was told
 	told   int64 // monotonic; when the image that its last exec told was read
+	execAt int64 // wall time of the connector's exec that it was told for; 0: a scan has told it
 
 	kernel    bool // a kernel thread: never told
 	announced bool // an exec or fork was emitted, or none is to be

@@ -54,7 +54,7 @@ func (x *step) likeKey() string {
 	if len(x.s.Ancestry) > 0 {
 		parent = cmp.Or(x.s.Ancestry[0].Path, x.s.Ancestry[0].Name)
 	}
-	return x.r.Key + "|=" + paths.Template(cmp.Or(x.s.Process.Path, x.s.Process.Name)) + "|" + paths.Template(parent)
+	return x.r.Key + "|=" + paths.Template(x.s.Process.Program()) + "|" + paths.Template(parent)
 }
 
 // begin is an alert about the entity of the score.

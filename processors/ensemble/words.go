@@ -53,6 +53,9 @@ func (a *alertRow) describe(host *hostRow, now int64) string {
 	} else {
 		fmt.Fprintf(&b, " is more unusual than %s of the last %d processes judged on this host (p %.2g).", percent(v.FusedP), a.Behind, v.FusedP)
 	}
+	if lacks := v.Process.IncompleteInWords(); lacks != "" {
+		fmt.Fprintf(&b, " Not known of it: %s.", lacks)
+	}
 	for _, m := range a.Members {
 		if m.P > 0 {
 			fmt.Fprintf(&b, " %s (%s, p %.2g).", upperFirst(m.Title), m.Name, m.P)

@@ -16,6 +16,11 @@ func (s *step) exec(e *schemas.ProcessExec) error {
 		}
 		return nil
 	}
+	if why, _ := e.Process.Lacking("path"); why == schemas.Replaced && p.row.Started && s.at <= p.row.Executed {
+		p.act.Held++ // the program that took its place was told first
+		s.h.putActivity(p)
+		return nil
+	}
 	early := !p.row.seen() && p.act.acted() || p.row.Ended != 0
 	s.image(p, e)
 	s.link(p, &e.Parent)
@@ -93,6 +98,7 @@ func (s *step) image(p *proc, e *schemas.ProcessExec) {
 			*f.to = *f.from
 		}
 	}
+	x.Settle()
 	x.Detach()
 	switch {
 	case x.CreatedTime != 0:

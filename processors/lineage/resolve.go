@@ -72,6 +72,7 @@ func (s *step) rename(p *proc, q *schemas.Process) {
 		}
 	}
 	p.key, p.row.Process.UID, p.row.Anonymous = hs.key+"/"+uid, uid, false
+	p.row.Process.Settle()
 	if q.CreatedTime != 0 {
 		p.row.Process.CreatedTime, p.row.Since = q.CreatedTime, q.CreatedTime
 	}
@@ -105,6 +106,7 @@ func (s *step) placeholder(q *schemas.Process) *proc {
 	row := processRow{Process: *q, Since: cmp.Or(q.CreatedTime, s.at)}
 	if q.UID == "" && q.PID != 0 {
 		row.Anonymous = true
+		row.Process.Lacks("created_time", schemas.Unrecorded)
 		row.Process.UID = schemas.ProcessUID(s.env.Host, s.env.Boot, q.PID, s.at)
 	}
 	if q.UID == "" && q.PID == 0 {
@@ -161,6 +163,7 @@ func (s *step) learn(p *proc, q *schemas.Process) bool {
 		x.ParentPID, more = q.ParentPID, true
 	}
 	if more {
+		x.Settle()
 		x.Detach()
 	}
 	if image {
@@ -171,7 +174,7 @@ func (s *step) learn(p *proc, q *schemas.Process) bool {
 
 // identify finds what a process is called when executables are compared.
 func (hs *host) identify(p *proc) {
-	p.exe = hs.h.templates.of(cmp.Or(p.row.Process.Path, p.row.Process.Name))
+	p.exe = hs.h.templates.of(p.row.Process.Program())
 }
 
 // link notes who started a process, the first time that it is known. The caller puts the row.
@@ -242,11 +245,11 @@ const (
 
 // bound cuts the texts of a process that an event names, so that no event makes rows or records too large to write.
 func bound(p *schemas.Process) {
-	if len(p.UID)+len(p.Name)+len(p.Path)+len(p.CmdLine)+len(p.WorkingDirectory)+len(p.UserUID)+len(p.UserName)+len(p.ContainerUID)+len(p.SHA256)+len(p.Integrity) <= maxUID {
+	if len(p.UID)+len(p.Name)+len(p.Path)+len(p.CmdLine)+len(p.WorkingDirectory)+len(p.UserUID)+len(p.UserName)+len(p.ContainerUID)+len(p.SHA256)+len(p.Integrity)+len(p.Incomplete) <= maxUID {
 		return
 	}
 	p.UID, p.Path, p.CmdLine = paths.Cut(p.UID, maxUID), paths.Cut(p.Path, maxPath), paths.Cut(p.CmdLine, maxCmdLine)
-	for _, f := range [...]*string{&p.Name, &p.WorkingDirectory, &p.UserUID, &p.UserName, &p.ContainerUID, &p.SHA256, &p.Integrity} {
+	for _, f := range [...]*string{&p.Name, &p.WorkingDirectory, &p.UserUID, &p.UserName, &p.ContainerUID, &p.SHA256, &p.Integrity, &p.Incomplete} {
 		*f = paths.Cut(*f, maxText)
 	}
 }

@@ -135,6 +135,7 @@ func (f form) process(p *schemas.Process) {
 	valid(&p.Name)
 	valid(&p.CmdLine)
 	lower(&p.SHA256)
+	valid(&p.Incomplete)
 	f.user(p)
 	if base := paths.Base(p.Path); base != "" {
 		p.Name = base

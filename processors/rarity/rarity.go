@@ -1,7 +1,6 @@
 package rarity
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"strings"
@@ -218,7 +217,7 @@ const maxCache = 1 << 15 // when a cache is emptied does not matter
 
 // template is what executables are compared by.
 func (h *handler) template(p *schemas.Process) string {
-	path := cmp.Or(p.Path, p.Name)
+	path := p.Program()
 	t, ok := h.templates[path]
 	if !ok {
 		if len(h.templates) >= maxCache {
