@@ -213,7 +213,10 @@ func chosen(detector string, causes []string) bool {
 	return h < math.MaxUint64/oneIn
 }
 
-const maxCache = 1 << 15 // when a cache is emptied does not matter
+const (
+	maxCache  = 1 << 15 // entries of a cache; when it is emptied does not matter
+	maxCached = 512     // bytes of a path that is kept in one
+)
 
 // template is what executables are compared by.
 func (h *handler) template(p *schemas.Process) string {
@@ -223,8 +226,11 @@ func (h *handler) template(p *schemas.Process) string {
 		if len(h.templates) >= maxCache {
 			clear(h.templates)
 		}
+		path = strings.Clone(path) // not the buffer that it was decoded from
 		t = paths.Template(path)
-		h.templates[path] = t
+		if len(path) <= maxCached {
+			h.templates[path] = t
+		}
 	}
 	return t
 }
