@@ -54,7 +54,7 @@ var (
 	FeaturesTopic = &Topic{Name: "amoskys.features.endpoint.v1", Kind: Chain, Key: "tenant/host", Owner: "features", Class: "internal", Retention: 14 * Day,
 		Doc: "feature vectors of hosts and processes", Schemas: []string{"FeatureVector", "Tick", "Progress"}}
 	ScoresTopic = &Topic{Name: "amoskys.scores.endpoint.v1", Kind: Chain, Key: "tenant/host", Owner: "detectors", Class: "personal", Retention: 30 * Day,
-		Doc: "what detectors find unusual", Schemas: []string{"DetectorScore", "Tick", "Progress"}}
+		Doc: "what detectors find unusual, and how far their warm-up is", Schemas: []string{"DetectorScore", "Readiness", "Tick", "Progress"}}
 	AlertsTopic = &Topic{Name: "amoskys.alerts.finding.v1", Kind: Chain, Key: "tenant/host", Owner: "ensemble", Class: "personal", Retention: 90 * Day,
 		Doc: "alerts for SOC teams, identified by (id, revision)", Schemas: []string{"Alert", "Tick", "Progress"}}
 	IncidentsTopic = &Topic{Name: "amoskys.alerts.incident.v1", Kind: Chain, Key: "tenant/host", Owner: "incident", Class: "personal", Retention: 365 * Day,

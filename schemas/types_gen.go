@@ -65,6 +65,8 @@ type Alert struct {
 	HeldBack int64 `avro:"held_back" json:"held_back,omitempty"`
 	// Host name.
 	Hostname string `avro:"hostname" json:"hostname,omitempty"`
+	// Other entities whose unusual behaviour belongs to it, in the order they joined.
+	Related []Entity `avro:"related" json:"related,omitempty"`
 }
 
 // SchemaName implements Payload.
@@ -208,6 +210,23 @@ type DeadLetter struct {
 // SchemaName implements Payload.
 func (*DeadLetter) SchemaName() string { return "DeadLetter" }
 
+// DetectorReadiness: How far the warm-up of one detector on one host is.
+type DetectorReadiness struct {
+	// Name of the detector.
+	Detector string `avro:"detector" json:"detector,omitempty"`
+	// What it judges, in the plural: program starts, new objects, minutes.
+	Unit string `avro:"unit" json:"unit,omitempty"`
+	// Units it has judged on the host.
+	Units int64 `avro:"units" json:"units,omitempty"`
+	// Number of the first unit that can be emitted as unusual.
+	UnitsNeeded int64 `avro:"units_needed" json:"units_needed,omitempty"`
+	// Unit from which on it emits what is unusual; 0 while it warms up.
+	EmitsFrom int64 `avro:"emits_from" json:"emits_from,omitempty"`
+}
+
+// SchemaName implements Payload.
+func (*DetectorReadiness) SchemaName() string { return "DetectorReadiness" }
+
 // DetectorScore: What one detector says of one entity.
 type DetectorScore struct {
 	// Where the record comes from.
@@ -254,6 +273,8 @@ type DetectorScore struct {
 	Revision int32 `avro:"revision" json:"revision,omitempty"`
 	// Host name.
 	Hostname string `avro:"hostname" json:"hostname,omitempty"`
+	// Unit from which on the detector emits what is unusual on this host; 0 while it warms up.
+	EmitsFrom int64 `avro:"emits_from" json:"emits_from,omitempty"`
 }
 
 // SchemaName implements Payload.
@@ -832,6 +853,24 @@ type Provenance struct {
 // SchemaName implements Payload.
 func (*Provenance) SchemaName() string { return "Provenance" }
 
+// Readiness: How far the warm-up of a host is, detector by detector: told with each minute of the host.
+type Readiness struct {
+	// Where the record comes from.
+	Provenance Provenance `avro:"provenance" json:"provenance,omitempty"`
+	// Event time of the first record of the host.
+	WatchedSince int64 `avro:"watched_since" json:"watched_since,omitempty"`
+	// Event time before which no detector emits what is unusual.
+	ReadyFrom int64 `avro:"ready_from" json:"ready_from,omitempty"`
+	// The detectors, in declared order.
+	Detectors []DetectorReadiness `avro:"detectors" json:"detectors,omitempty"`
+}
+
+// SchemaName implements Payload.
+func (*Readiness) SchemaName() string { return "Readiness" }
+
+// Prov implements Derived.
+func (d *Readiness) Prov() *Provenance { return &d.Provenance }
+
 // RegistryActivity: A registry key or value was created, changed or removed (OCSF Registry Key Activity 201001, Registry Value Activity 201002).
 type RegistryActivity struct {
 	// Identity, event time and class.
@@ -885,39 +924,41 @@ func (*Tick) SchemaName() string { return "Tick" }
 
 // newByName makes an empty value of a schema by its name without the namespace.
 var newByName = map[string]func() Payload{
-	"Activation":       func() Payload { return new(Activation) },
-	"Alert":            func() Payload { return new(Alert) },
-	"Ancestor":         func() Payload { return new(Ancestor) },
-	"AuditRecord":      func() Payload { return new(AuditRecord) },
-	"CollectorStatus":  func() Payload { return new(CollectorStatus) },
-	"Counter":          func() Payload { return new(Counter) },
-	"Coverage":         func() Payload { return new(Coverage) },
-	"DeadLetter":       func() Payload { return new(DeadLetter) },
-	"DetectorScore":    func() Payload { return new(DetectorScore) },
-	"DNSActivity":      func() Payload { return new(DNSActivity) },
-	"Endpoint":         func() Payload { return new(Endpoint) },
-	"Entity":           func() Payload { return new(Entity) },
-	"Envelope":         func() Payload { return new(Envelope) },
-	"Feature":          func() Payload { return new(Feature) },
-	"FeatureVector":    func() Payload { return new(FeatureVector) },
-	"FileActivity":     func() Payload { return new(FileActivity) },
-	"Flow":             func() Payload { return new(Flow) },
-	"Header":           func() Payload { return new(Header) },
-	"Incident":         func() Payload { return new(Incident) },
-	"LineageRecord":    func() Payload { return new(LineageRecord) },
-	"Member":           func() Payload { return new(Member) },
-	"MemoryActivity":   func() Payload { return new(MemoryActivity) },
-	"ModuleActivity":   func() Payload { return new(ModuleActivity) },
-	"NetworkActivity":  func() Payload { return new(NetworkActivity) },
-	"Origin":           func() Payload { return new(Origin) },
-	"Process":          func() Payload { return new(Process) },
-	"ProcessAccess":    func() Payload { return new(ProcessAccess) },
-	"ProcessExec":      func() Payload { return new(ProcessExec) },
-	"ProcessExit":      func() Payload { return new(ProcessExit) },
-	"ProcessFork":      func() Payload { return new(ProcessFork) },
-	"Progress":         func() Payload { return new(Progress) },
-	"Provenance":       func() Payload { return new(Provenance) },
-	"RegistryActivity": func() Payload { return new(RegistryActivity) },
-	"SyscallSequence":  func() Payload { return new(SyscallSequence) },
-	"Tick":             func() Payload { return new(Tick) },
+	"Activation":        func() Payload { return new(Activation) },
+	"Alert":             func() Payload { return new(Alert) },
+	"Ancestor":          func() Payload { return new(Ancestor) },
+	"AuditRecord":       func() Payload { return new(AuditRecord) },
+	"CollectorStatus":   func() Payload { return new(CollectorStatus) },
+	"Counter":           func() Payload { return new(Counter) },
+	"Coverage":          func() Payload { return new(Coverage) },
+	"DeadLetter":        func() Payload { return new(DeadLetter) },
+	"DetectorReadiness": func() Payload { return new(DetectorReadiness) },
+	"DetectorScore":     func() Payload { return new(DetectorScore) },
+	"DNSActivity":       func() Payload { return new(DNSActivity) },
+	"Endpoint":          func() Payload { return new(Endpoint) },
+	"Entity":            func() Payload { return new(Entity) },
+	"Envelope":          func() Payload { return new(Envelope) },
+	"Feature":           func() Payload { return new(Feature) },
+	"FeatureVector":     func() Payload { return new(FeatureVector) },
+	"FileActivity":      func() Payload { return new(FileActivity) },
+	"Flow":              func() Payload { return new(Flow) },
+	"Header":            func() Payload { return new(Header) },
+	"Incident":          func() Payload { return new(Incident) },
+	"LineageRecord":     func() Payload { return new(LineageRecord) },
+	"Member":            func() Payload { return new(Member) },
+	"MemoryActivity":    func() Payload { return new(MemoryActivity) },
+	"ModuleActivity":    func() Payload { return new(ModuleActivity) },
+	"NetworkActivity":   func() Payload { return new(NetworkActivity) },
+	"Origin":            func() Payload { return new(Origin) },
+	"Process":           func() Payload { return new(Process) },
+	"ProcessAccess":     func() Payload { return new(ProcessAccess) },
+	"ProcessExec":       func() Payload { return new(ProcessExec) },
+	"ProcessExit":       func() Payload { return new(ProcessExit) },
+	"ProcessFork":       func() Payload { return new(ProcessFork) },
+	"Progress":          func() Payload { return new(Progress) },
+	"Provenance":        func() Payload { return new(Provenance) },
+	"Readiness":         func() Payload { return new(Readiness) },
+	"RegistryActivity":  func() Payload { return new(RegistryActivity) },
+	"SyscallSequence":   func() Payload { return new(SyscallSequence) },
+	"Tick":              func() Payload { return new(Tick) },
 }

@@ -98,7 +98,8 @@ func (c *command) runUp(ctx context.Context, o upOptions) (err error) {
 		return err
 	}
 	c.coverageLines(cs)
-	w := &watch{c: c, p: p, quiet: o.quiet}
+	w := &watch{c: c, p: p, quiet: o.quiet, warmup: newWarmup(c.cfg.Processors.Ensemble.StartsNeeded())}
+	ops.registry("warmup").MustRegister(w.warmup)
 	g.run("watch", w.run)
 	if o.ready != nil {
 		o.ready()

@@ -16,9 +16,9 @@ type watch struct {
 	p     *place
 	quiet bool
 
+	warmup *warmup
+
 	lineage, features, scores, alerts atomic.Int64
-	since                             atomic.Int64 // event time of the first event, ns
-	newest                            atomic.Int64 // newest event time, ns
 }
 
 // countEvery is the least time between two lines of counts.
@@ -38,14 +38,13 @@ func (w *watch) take(d streams.Delivery) error {
 	switch v := d.Value.(type) {
 	case *schemas.LineageRecord:
 		w.lineage.Add(1)
-		w.since.CompareAndSwap(0, v.Provenance.Coverage.Since)
-		if t := v.Provenance.Time; t > w.newest.Load() {
-			w.newest.Store(t)
-		}
+		w.warmup.saw(v.Provenance.Time)
 	case *schemas.FeatureVector:
 		w.features.Add(1)
 	case *schemas.DetectorScore:
 		w.scores.Add(1)
+	case *schemas.Readiness:
+		w.warmup.take(v)
 	case *schemas.Alert:
 		w.alerts.Add(1)
 		w.c.log.Debug("alert", "id", v.ID, "trace", d.Trace)
@@ -69,23 +68,10 @@ func (w *watch) counts(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		line := fmt.Sprintf("lineage %d  features %d  scores %d  alerts %d  %s", w.lineage.Load(), w.features.Load(), w.scores.Load(), w.alerts.Load(), w.warmup())
+		line := fmt.Sprintf("lineage %d  features %d  scores %d  alerts %d  %s", w.lineage.Load(), w.features.Load(), w.scores.Load(), w.alerts.Load(), w.warmup)
 		if line != last {
 			w.c.say("%s  %s", time.Now().Format(time.TimeOnly), line)
 		}
 		last = line
 	}
-}
-
-// warmup says how long nothing alerts on rarity alone.
-func (w *watch) warmup() string {
-	since := w.since.Load()
-	if since == 0 {
-		return "warm-up: no events yet"
-	}
-	left := w.c.cfg.Processors.Rarity.Warmup - time.Duration(w.newest.Load()-since)
-	if left > 0 {
-		return fmt.Sprintf("warm-up: %s left (until then only certain rules alert)", left.Round(time.Second))
-	}
-	return "warm-up: done"
 }

@@ -111,7 +111,7 @@ func (x *step) gather(key string, a *alertRow) {
 		if !ok || x.h.links.Has(x.entityKey(up.UID)) {
 			continue
 		}
-		a.relate(relatedRow{up.UID, cmp.Or(up.Path, up.Name), up.PID, row.P, row.Members[0].Title})
+		a.relate(relatedRow{up.UID, paths.Cut(cmp.Or(up.Path, up.Name), maxWord), up.PID, row.P, row.Members[0].Title})
 		p := a.proofs().with(row.Proofs.Causes, row.Proofs.Inputs...)
 		a.Alert.Provenance.Causes, a.Alert.Inputs = p.Causes, p.Inputs
 		x.link(a, key, x.entityKey(up.UID), false)
@@ -153,7 +153,7 @@ func (x *step) joinAlert(key string, a alertRow, row *caseRow) {
 			a.evidence(row)
 		}
 	} else {
-		a.relate(relatedRow{x.s.Entity, nameOf(&x.s.Process), x.s.Process.PID, row.P, row.Members[0].Title})
+		a.relate(relatedRow{x.s.Entity, paths.Cut(cmp.Or(x.s.Process.Path, x.s.Process.Name), maxWord), x.s.Process.PID, row.P, row.Members[0].Title})
 	}
 	x.link(&a, key, x.entityKey(x.s.Entity), a.tree())
 	x.amend(key, &a, row.Proofs)
@@ -252,6 +252,7 @@ func (a *alertRow) emit(c *streams.Context, host *hostRow, cfg Config, now int64
 	}
 	v.Severity = schemas.Severities[min(max(v.SeverityID, 0), int32(len(schemas.Severities)-1))]
 	v.HeldBack = host.Budget.Held
+	v.Related = a.entities()
 	v.Detectors, v.Features = weigh(a.Members), features(a.Members)
 	if now-host.Rate.At < rateLife.Nanoseconds() {
 		v.Features = append(v.Features, host.Rate.Feature...)
@@ -259,6 +260,16 @@ func (a *alertRow) emit(c *streams.Context, host *hostRow, cfg Config, now int64
 	v.Title, v.Description = a.title(), a.describe(host, now)
 	out := *v
 	return c.Emit(schemas.AlertsTopic, &out)
+}
+
+// entities are the other processes that joined.
+func (a *alertRow) entities() []schemas.Entity {
+	var out []schemas.Entity
+	for i := range a.Related {
+		r := &a.Related[i]
+		out = append(out, schemas.Entity{Type: "process", UID: r.UID, Name: paths.Base(r.Path)})
+	}
+	return out
 }
 
 const (

@@ -77,8 +77,8 @@ func (b *budgetRow) use(cfg Config, now int64) {
 	}
 }
 
-// turn begins a new day. units is how many processes were judged so far. The first day begins with the first one that was
-// unusual, as the calibration does: what was judged in the warm-up is no measure for either.
+// turn begins a new day. units is how many processes were judged so far. The first day begins as the calibration does: what
+// was judged in the warm-up is no measure for either.
 func (p *paceRow) turn(now, units int64) {
 	d := now / day
 	switch p.Day {
@@ -100,8 +100,11 @@ func (x *step) perDay() float64 {
 	return float64(max(x.host.Pace.Last, x.host.Units-x.host.Pace.Start, 1))
 }
 
-// cut is the p-value up to which a process is an alert.
-func (x *step) cut() float64 { return min(x.h.cfg.Alpha, x.h.cfg.AlertsPerDay/x.perDay()) }
+// cut is the p-value up to which a process is an alert. A host that starts more processes a day than its calibration stands
+// for has the least p-value there can be as its cut: else nothing on it could ever be an alert.
+func (x *step) cut() float64 {
+	return min(x.h.cfg.Alpha, max(x.h.cfg.AlertsPerDay/x.perDay(), x.h.cal.Least(x.r.Key, x.host.Units)))
+}
 
 // evidence is what a p-value adds to the risk of the host: −log10 of how often a day its like is expected, or of p·100
 // on a host that starts fewer processes than that. So what nothing but chance adds is the same on all hosts.

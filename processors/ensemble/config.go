@@ -3,6 +3,7 @@ package ensemble
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/amoskys/amoskys/streams"
@@ -29,6 +30,10 @@ type Config struct {
 func Defaults() Config {
 	return Config{Alpha: 0.001, AlertsPerDay: 1, BudgetPerHour: 2, BudgetPerDay: 20, HalfLife: time.Hour, SlowHalfLife: 24 * time.Hour, Window: 2000}
 }
+
+// StartsNeeded is the number of process starts, after those of rarity's warm-up, of which the last is the first that rarity
+// can make an alert of: before that no p-value can be as small as Alpha.
+func (c Config) StartsNeeded() int64 { return int64(math.Ceil(1/c.Alpha - 1e-9)) }
 
 // Validate reports everything that is wrong, each as a streams.SettingError.
 func (c Config) Validate() error {

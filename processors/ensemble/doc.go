@@ -12,14 +12,15 @@
 // worse. Their p-values are fused by the harmonic mean, which is only a score, and that is calibrated again: against the
 // fused values of the host's processes before it. Only those with a p-value below 0.05 arrive here at all; how many
 // processes were judged besides is in each score's units. So p = (1 + those at least as unusual) / (1 + processes judged in
-// the same time), see package conformal. With few processes p cannot be small: at alpha 0.001 a host needs a thousand
-// process starts after its warm-up before rarity alone can be an alert. That is meant: nobody can say "one in a thousand"
-// of what was seen a hundred times.
+// the same time), see package conformal. Counting begins with the start from which on rarity emits (emits_from). With few
+// processes p cannot be small: at alpha 0.001 a host needs a thousand process starts from there on before rarity alone can
+// be an alert (Config.StartsNeeded). That is meant: nobody can say "one in a thousand" of what was seen a hundred times.
 //
 // The cut is alpha, or less on a host that starts many processes a day: it is such that a host on which nothing happens is
-// expected to have one alert a day. At or below the cut the process is an alert, unless it belongs to one that there is: evidence with p ≤ 0.01 about a process whose
-// ancestor's start was an alert, or that was started by the same program from the same parent as one, in the last 24
-// hours, joins that alert. So does all later evidence about a process of an alert, and what was said in the ten minutes
+// expected to have one alert a day. It is never below the least p-value that the calibration can give: where that stands
+// for less than a day, to be the most unusual in it is enough, and the budget bounds the alerts. At or below the cut the
+// process is an alert, unless it belongs to one that there is: evidence with p ≤ 0.01 about a process whose ancestor's start
+// was an alert, or that was started by the same program from the same parent as one, in the last 24 hours, joins that alert. So does all later evidence about a process of an alert, and what was said in the ten minutes
 // before about its process and the ancestors of it. An alert changes at most once a minute, by a revision that says
 // everything the ones before it said.
 //

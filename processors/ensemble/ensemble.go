@@ -52,6 +52,7 @@ type handler struct {
 // hostRow is what is known of a host. Its key is that of the host.
 type hostRow struct {
 	Units  int64     `avro:"units"` // process starts that were judged
+	From   int64     `avro:"from"`  // process start from which on unusual ones are seen; 0 before
 	Open   int64     `avro:"open"`  // alerts that are kept
 	Risk   riskRow   `avro:"risk"`
 	Budget budgetRow `avro:"budget"`
@@ -118,6 +119,7 @@ func (x *step) take() error {
 	s := x.s
 	if s.Detector == gated[0] {
 		x.host.Units = max(x.host.Units, s.Units)
+		x.calibrate(s.EmitsFrom)
 	}
 	x.host.Budget.turn(x.now)
 	switch {
@@ -138,6 +140,16 @@ func (x *step) take() error {
 		return nil
 	}
 	return x.unusual()
+}
+
+// calibrate begins the calibration and the pace of the host with the process start from which on unusual ones are seen.
+func (x *step) calibrate(from int64) {
+	if x.host.From != 0 || from == 0 {
+		return
+	}
+	x.host.From = from
+	x.h.cal.Begin(x.r.Key, from)
+	x.host.Pace = paceRow{Day: x.now / day, Start: from - 1}
 }
 
 // rate takes an unusual minute.

@@ -149,6 +149,39 @@ func TestFewProcesses(t *testing.T) {
 	}
 }
 
+// TestFirstAlert holds what Config.StartsNeeded promises: the least p-value is small enough at that start, and not before.
+func TestFirstAlert(t *testing.T) {
+	const from = 501
+	first := from + Defaults().StartsNeeded() - 1
+	for _, unit := range []int64{first - 1, first} {
+		s := newSite(t, Defaults())
+		s.units = from
+		x := s.score(gated[0], "/usr/bin/usual", 0.04)
+		x.Sampled, x.EmitsFrom = true, from
+		s.send(x)
+		s.units = unit
+		x = s.score(gated[0], "/tmp/implant", 0.0005)
+		x.EmitsFrom = from
+		s.send(x)
+		if out := s.alerts(); (len(out) == 1) != (unit == first) {
+			t.Errorf("%d alerts at start %d, and %d is the first there can be one", len(out), unit, first)
+		}
+	}
+}
+
+// TestBusyHost starts more processes in a day than the calibration stands for.
+func TestBusyHost(t *testing.T) {
+	cfg := Defaults()
+	cfg.Window = 64
+	s := newSite(t, cfg).usual(20_000)
+	s.pass(24 * time.Hour).usual(2000)
+	s.strange("/tmp/implant")
+	if out := s.first(); len(out) != 1 || out[0].Entity.Name != "implant" {
+		t.Errorf("%d alerts", len(out))
+	}
+	s.d.Fuzz(2)
+}
+
 // TestSampledIsNoEvidence sends scores of the audit sample, as in the warm-up.
 func TestSampledIsNoEvidence(t *testing.T) {
 	s := newSite(t, every())
@@ -184,6 +217,9 @@ func TestDescendantsJoin(t *testing.T) {
 	a := out[2]
 	if a.Entity.UID != "/tmp/dropper" || !strings.Contains(a.Description, "belong to it, 2: /usr/bin/id") || !strings.Contains(a.Description, "/usr/bin/whoami") {
 		t.Errorf("last revision: %s", a.Description)
+	}
+	if want := []schemas.Entity{{Type: "process", UID: "/usr/bin/id", Name: "id"}, {Type: "process", UID: "/usr/bin/whoami", Name: "whoami"}}; !slices.Equal(a.Related, want) || len(out[0].Related) != 0 {
+		t.Errorf("related are %v, and %v at first", a.Related, out[0].Related)
 	}
 	if strings.Contains(a.Description, "/usr/bin/ls") || len(a.Provenance.Causes) != 4 {
 		t.Errorf("last revision has %d causes: %s", len(a.Provenance.Causes), a.Description)

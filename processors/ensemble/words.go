@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/amoskys/amoskys/processors/internal/paths"
 	"github.com/amoskys/amoskys/schemas"
@@ -68,7 +69,7 @@ func (a *alertRow) describe(host *hostRow, now int64) string {
 			if i == len(a.Related)-1 {
 				sep = "."
 			}
-			fmt.Fprintf(&b, " %s (pid %d, p %.2g: %s)%s", r.Path, r.PID, r.P, r.Title, sep)
+			fmt.Fprintf(&b, " %s (pid %d, p %.2g: %s)%s", cmp.Or(r.Path, "one "+unnamed), r.PID, r.P, r.Title, sep)
 		}
 	}
 	if now-host.Rate.At < rateLife.Nanoseconds() {
@@ -104,9 +105,12 @@ func who(p *schemas.Process, lineage []schemas.Ancestor) string {
 	return b.String()
 }
 
-func nameOf(p *schemas.Process) string {
-	return cmp.Or(p.Path, p.Name, "of which only the id is known")
-}
+const (
+	maxWord = 256 // bytes of a path in a sentence; the fields of the alert have more
+	unnamed = "of which only the id is known"
+)
+
+func nameOf(p *schemas.Process) string { return paths.Cut(cmp.Or(p.Path, p.Name, unnamed), maxWord) }
 
 // percent is the share of processes that a p-value leaves below.
 func percent(p float64) string {
@@ -118,8 +122,6 @@ func percent(p float64) string {
 }
 
 func upperFirst(s string) string {
-	if s == "" {
-		return s
-	}
-	return strings.ToUpper(s[:1]) + s[1:]
+	_, n := utf8.DecodeRuneInString(s)
+	return strings.ToUpper(s[:n]) + s[n:]
 }

@@ -44,5 +44,7 @@
 // are emitted. A sample of one in 256, chosen by the hash of the cause, is emitted always and marked as sampled: for audits
 // of the calibration. DetectorScore.units says how many were judged in all, so a consumer knows how many it does not see.
 //
+// With each minute of a host a Readiness record says how far its warm-up is.
+//
 // What is not done: nothing waits before it is learnt, so who repeats something often enough makes it usual.
 package rarity

@@ -58,11 +58,6 @@ type handler struct {
 // keys are the texts that every record of a host needs.
 type keys struct{ tenant, here, wide, executable, lineage, template, rate string }
 
-// hostRow is a host. Its key is that of the host.
-type hostRow struct {
-	First int64 `avro:"first"` // event time of its first record
-}
-
 func newHandler(b *streams.Builder, cfg Config) *handler {
 	r := newRoom(b, cfg.MaxNames)
 	return &handler{
@@ -75,12 +70,11 @@ func newHandler(b *streams.Builder, cfg Config) *handler {
 // Process implements streams.Handler.
 func (h *handler) Process(c *streams.Context, r *streams.Record) error {
 	x := subject{c: c, h: h, r: r, at: min(r.Time, r.Origin.IngestTime*1e6)} // a clock that is ahead ends no warm-up
-	host, known := h.hosts.Get(r.Key)
-	if !known {
-		host.First = x.at
-		h.hosts.Put(r.Key, host)
+	known := false
+	if x.host, known = h.hosts.Get(r.Key); !known {
+		x.host = hostRow{First: x.at, From: make([]int64, len(detectors))}
+		h.hosts.Put(r.Key, x.host)
 	}
-	x.watched = x.at - host.First
 	x.keys = h.keysOf(r.Key)
 	switch v := r.Value.(type) {
 	case *schemas.LineageRecord:
@@ -102,12 +96,12 @@ func (h *handler) Process(c *streams.Context, r *streams.Record) error {
 
 // subject is one record being judged.
 type subject struct {
-	c       *streams.Context
-	h       *handler
-	r       *streams.Record
-	keys    *keys
-	at      int64 // event time
-	watched int64 // time since the host's first record
+	c    *streams.Context
+	h    *handler
+	r    *streams.Record
+	keys *keys
+	host hostRow
+	at   int64 // event time
 }
 
 // surprise is −log2 p as a multiple of 1/64.
@@ -185,13 +179,14 @@ type finding struct {
 func (x *subject) judge(f *finding) error {
 	p, n, units := x.h.cal.Judge(f.class, f.score)
 	p = min(1, p*float64(max(1, f.tries)))
-	unusual := p < emitP && units > int64(x.h.cfg.MinUnits) && x.watched >= x.h.cfg.Warmup.Nanoseconds()
+	from := x.emitsFrom(f.detector, units)
+	unusual := p < emitP && from > 0
 	if !unusual && !chosen(f.detector, x.r.Causes) {
 		return nil
 	}
 	s := &schemas.DetectorScore{
 		Detector: f.detector, Version: version, EntityType: "host", Entity: x.r.Key, Title: f.title(), Score: f.score, PValue: p, Calibration: n, Units: units,
-		Sampled: !unusual, WindowStart: f.start,
+		Sampled: !unusual, WindowStart: f.start, EmitsFrom: from,
 		Features: append([]schemas.Feature{{Name: f.detector, Value: f.score, Baseline: x.h.cal.Usual(f.class)}}, f.features()...),
 	}
 	if l := f.process; l != nil {
@@ -218,7 +213,10 @@ func chosen(detector string, causes []string) bool {
 	return h < math.MaxUint64/oneIn
 }
 
-const maxCache = 1 << 15 // when a cache is emptied does not matter
+const (
+	maxCache  = 1 << 15 // entries of a cache; when it is emptied does not matter
+	maxCached = 512     // bytes of a path that is kept in one
+)
 
 // template is what executables are compared by.
 func (h *handler) template(p *schemas.Process) string {
@@ -228,8 +226,11 @@ func (h *handler) template(p *schemas.Process) string {
 		if len(h.templates) >= maxCache {
 			clear(h.templates)
 		}
+		path = strings.Clone(path) // not the buffer that it was decoded from
 		t = paths.Template(path)
-		h.templates[path] = t
+		if len(path) <= maxCached {
+			h.templates[path] = t
+		}
 	}
 	return t
 }

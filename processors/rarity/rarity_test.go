@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/amoskys/amoskys/schemas"
 	"github.com/amoskys/amoskys/streams"
@@ -57,7 +58,7 @@ func (h *host) exec(path, parent string) {
 // unusual lists the scores that are not there as a sample.
 func (h *host) unusual() (out []*schemas.DetectorScore) {
 	for _, v := range h.d.Out(schemas.ScoresTopic) {
-		if s := v.(*schemas.DetectorScore); !s.Sampled {
+		if s, ok := v.(*schemas.DetectorScore); ok && !s.Sampled {
 			out = append(out, s)
 		}
 	}
@@ -229,5 +230,67 @@ func TestUnknownRecord(t *testing.T) {
 	d.Derive(schemas.LineageTopic, "t/h", &schemas.DetectorScore{}, time.Unix(1000, 0))
 	if n := len(d.Out(schemas.DeadLetterTopic)); n != 1 {
 		t.Errorf("%d dead letters, want 1", n)
+	}
+}
+
+// TestOddNames gives names that no program should have. Nothing comes of the empty one, and none makes a title that is long
+// or no text.
+func TestOddNames(t *testing.T) {
+	h := newHost(t, quick)
+	for range 70 {
+		h.exec("/usr/bin/find", "/usr/bin/bash")
+	}
+	before := len(h.d.Out(schemas.ScoresTopic))
+	for range 20 {
+		h.exec("", "/usr/bin/bash")
+	}
+	if n := len(h.d.Out(schemas.ScoresTopic)) - before; n != 0 {
+		t.Errorf("%d scores of programs without a name", n)
+	}
+	h.exec("/usr/bin/find", "")
+	for _, name := range []string{"/" + strings.Repeat("漢", 40_000), "/a\x00b|c", "/\u202e\x1b[2J", " ", "/tmp/#"} {
+		h.exec(name, name)
+	}
+	out := h.unusual()
+	if len(out) == 0 {
+		t.Fatal("no scores of odd names")
+	}
+	for _, s := range out {
+		if !utf8.ValidString(s.Title) || len(s.Title) > 3*maxWord || strings.Contains(s.Title, "were  ") {
+			t.Errorf("title of %d bytes: %.80q", len(s.Title), s.Title)
+		}
+	}
+	h.d.Fuzz(2)
+}
+
+// TestManyNames starts far more programs than are counted, each once: those in use are still known, and a second run over
+// the same records forgets the same.
+func TestManyNames(t *testing.T) {
+	run := func() (last string) {
+		h, seen := newHost(t, quick), 0
+		for i := range 30 * quick.MaxNames {
+			h.exec(fmt.Sprintf("/opt/%c%c%c", 'a'+i%26, 'a'+i/26%26, 'a'+i/676%26), "/usr/bin/bash")
+			if i%5 == 0 {
+				h.exec("/usr/bin/find", "/usr/bin/bash")
+			}
+		}
+		for _, v := range h.d.Out(schemas.ScoresTopic) {
+			if s, ok := v.(*schemas.DetectorScore); ok && s.Detector == executable && s.Process.Path == "/usr/bin/find" {
+				seen++
+				if s.Units > 300 && strings.HasPrefix(s.Title, "none") {
+					t.Errorf("unit %d: a program in use was forgotten: %s", s.Units, s.Title)
+				}
+			}
+			if s, ok := v.(*schemas.DetectorScore); ok {
+				last += fmt.Sprintf("%s %d %v\n", s.Detector, s.Units, s.PValue)
+			}
+		}
+		if seen == 0 {
+			t.Error("no score of the program in use is among the sample")
+		}
+		return last
+	}
+	if a, b := run(), run(); a != b || a == "" {
+		t.Error("two runs over the same records differ")
 	}
 }

@@ -1,6 +1,7 @@
 package rarity
 
 import (
+	"errors"
 	"math"
 
 	"github.com/amoskys/amoskys/schemas"
@@ -58,7 +59,7 @@ func (x *subject) minute(v *schemas.FeatureVector) error {
 	if which >= 0 {
 		f.rate = schemas.Feature{Name: v.Features[which].Name, Value: v.Features[which].Value, Baseline: rounded(math.Exp2(row.Means[which]) - 1)}
 	}
-	return x.judge(&f)
+	return errors.Join(x.judge(&f), x.tell(v.Provenance.Time))
 }
 
 // rounded is a number without the digits in which machines may differ.

@@ -70,3 +70,44 @@ func TestOtherFeatures(t *testing.T) {
 		t.Errorf("%d unusual minutes", len(out))
 	}
 }
+
+// TestReadiness follows a host from its first minute until all of its detectors emit.
+func TestReadiness(t *testing.T) {
+	h := newHost(t, quick)
+	last := func() (r *schemas.Readiness) {
+		for _, v := range h.d.Out(schemas.ScoresTopic) {
+			if x, ok := v.(*schemas.Readiness); ok {
+				r = x
+			}
+		}
+		return r
+	}
+	h.exec("/usr/bin/find", "/usr/bin/bash")
+	h.minute(1, 1)
+	r := last()
+	if r == nil || r.Provenance.Host != "h" || r.ReadyFrom-r.WatchedSince != quick.Warmup.Nanoseconds() || len(r.Detectors) != len(detectors) {
+		t.Fatalf("first: %+v", r)
+	}
+	if d := r.Detectors[0]; d != (schemas.DetectorReadiness{Detector: executable, Unit: "program starts", Units: 1, UnitsNeeded: 61}) {
+		t.Errorf("executable: %+v", d)
+	}
+	for range 60 {
+		h.exec("/usr/bin/find", "/usr/bin/bash")
+	}
+	h.minute(60, 1)
+	r = last()
+	if d := r.Detectors[0]; d.Units != 61 || d.EmitsFrom != 61 {
+		t.Errorf("executable after 61 starts: %+v", d)
+	}
+	if d := r.Detectors[2]; d.Detector != object || d.Units != 0 || d.EmitsFrom != 0 {
+		t.Errorf("template, which has judged nothing: %+v", d)
+	}
+	if d := r.Detectors[3]; d.Units != 2 || d.EmitsFrom != 0 {
+		t.Errorf("rate: %+v", d)
+	}
+	h.exec("/opt/new", "/usr/bin/bash")
+	if out := h.unusual(); len(out) == 0 || out[0].EmitsFrom != 61 || out[0].Units != 62 {
+		t.Errorf("scores: %+v", out)
+	}
+	h.d.Fuzz(3)
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 
+	"github.com/amoskys/amoskys/processors/internal/paths"
 	"github.com/amoskys/amoskys/schemas"
 )
 
@@ -19,7 +20,7 @@ func (f *finding) title() string {
 		}
 		return fmt.Sprintf("%s of the last %d programs that %s started were %s", few(f.part), f.of, called(&l.Parent), called(&l.Process))
 	case object:
-		return fmt.Sprintf("%s of the last %d %s activities of %s were with something new to it, as is %s", few(f.part), f.of, l.Kind, called(&l.Process), l.Object)
+		return fmt.Sprintf("%s of the last %d %s activities of %s were with something new to it, as is %s", few(f.part), f.of, l.Kind, called(&l.Process), paths.Cut(l.Object, maxWord))
 	}
 	if f.rate.Name == "" {
 		return "nothing was above what is usual in a minute"
@@ -51,4 +52,7 @@ func few(n int64) string {
 	return fmt.Sprint(n)
 }
 
-func called(p *schemas.Process) string { return cmp.Or(p.Path, p.Name) }
+// maxWord bounds a name in a title, bytes.
+const maxWord = 256
+
+func called(p *schemas.Process) string { return paths.Cut(cmp.Or(p.Path, p.Name), maxWord) }

@@ -30,7 +30,8 @@ var Rules = []Rule{
 		ID: "deleted_executable", Title: "Program running from a removed file in a directory that everyone may write", SeverityID: high,
 		Techniques: []string{"T1070.004"}, Tactics: []string{"defense-evasion"},
 		FalsePositives: "Removed executables elsewhere do not count: an upgrade replaces the files of running daemons and browsers. " +
-			"An installer that unpacks itself below a temporary directory and removes itself while it runs does.",
+			"What go run and go test started, and removed, does not either. An installer that unpacks itself below a temporary directory " +
+			"and removes itself while it runs does.",
 		kind: "exec", match: deletedExecutable,
 	},
 	{
@@ -56,7 +57,7 @@ var Rules = []Rule{
 		ID: "memfd_execution", Title: "Program running from memory only", SeverityID: high,
 		Techniques: []string{"T1620"}, Tactics: []string{"defense-evasion"},
 		FalsePositives: "runc and crun execute a copy of themselves from memory; they are left out when a container runtime from a system " +
-			"directory is their parent. Some sandboxes and single-file programs do the same.",
+			"directory, or from that of k3s, RKE2 or k0s, is their parent. Some sandboxes and single-file programs do the same.",
 		kind: "exec", match: memfdExecution,
 	},
 	{

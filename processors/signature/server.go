@@ -63,7 +63,7 @@ func inline(cmd string) bool {
 // helpers are programs that web applications and databases start through a shell in the ordinary course.
 var helpers = set("sendmail", "msmtp", "rotatelogs", "cronolog", "convert", "magick", "mogrify", "identify", "gs", "ffmpeg", "ffprobe", "exiftool", "pdftotext",
 	"pdftoppm", "pdfinfo", "wkhtmltopdf", "wkhtmltoimage", "libreoffice", "soffice", "git", "svn", "optipng", "jpegoptim", "pngquant", "gifsicle", "cwebp",
-	"locale", "which", "command", "type", "df", "nproc", "uptime", "stty", "php")
+	"locale", "pg_archivecleanup", "which", "command", "type", "df", "nproc", "uptime", "stty", "php")
 
 // ordinaryHelper says whether a shell was only started to start something ordinary: a script from a system directory, a
 // single helper, or one of PostgreSQL's commands for its write-ahead log (which name a file in pg_wal, or the file that one
@@ -82,7 +82,8 @@ func ordinaryHelper(cmd string) bool {
 	if !ok || !strings.HasPrefix(option, "-") || !strings.HasSuffix(option, "c") {
 		return false
 	}
-	text = unquote(strings.TrimSpace(text))
+	text = strings.TrimSpace(text)
+	text = unquote(strings.TrimSpace(strings.TrimPrefix(text, "-- "))) // as system() starts a shell since POSIX.1-2024
 	if strings.Contains(text, "pg_wal/") || strings.Contains(text, "pg_xlog/") {
 		return true
 	}
@@ -100,6 +101,9 @@ func singleHelper(text string) bool {
 	}
 	program, args, _ := strings.Cut(text, " ")
 	program = strings.Trim(program, `'"`)
+	if strings.HasPrefix(program, "/usr/share/") || strings.HasPrefix(program, "/usr/libexec/") { // what packages keep for their own use
+		return !strings.Contains(program, "/../")
+	}
 	name := paths.Base(program)
 	if name != program && !paths.System(program) {
 		return false

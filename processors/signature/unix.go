@@ -9,7 +9,7 @@ import (
 )
 
 func deletedExecutable(l *schemas.LineageRecord) bool {
-	return l.Deleted && !l.Memfd && paths.WorldWritable(l.Process.Path)
+	return l.Deleted && !l.Memfd && paths.WorldWritable(l.Process.Path) && !goBuild(l)
 }
 
 var containerRuntimes = set("runc", "crun", "containerd-shim", "containerd-shim-runc-v1", "containerd-shim-runc-v2", "containerd", "dockerd", "podman",
@@ -21,9 +21,25 @@ func memfdExecution(l *schemas.LineageRecord) bool {
 	}
 	switch l.Process.Path {
 	case "/memfd:runc_cloned:/proc/self/exe", "/memfd:crun_cloned:/proc/self/exe": // the names in runc's and crun's cloned_binary.c
-		return !(containerRuntimes[paths.Base(l.Parent.Path)] && paths.System(l.Parent.Path))
+		return !containerRuntime(l.Parent.Path)
 	}
 	return true
+}
+
+// runtimeDirs are where k3s and RKE2, and k0s, unpack the container runtime that they bring along: root's, not everyone's.
+var runtimeDirs = [...]string{"/var/lib/rancher/", "/var/lib/k0s/bin/"}
+
+// containerRuntime says whether a program is a container runtime from where only an administrator can put one.
+func containerRuntime(path string) bool {
+	if !containerRuntimes[paths.Base(path)] {
+		return false
+	}
+	for _, d := range runtimeDirs {
+		if strings.HasPrefix(path, d) {
+			return true
+		}
+	}
+	return paths.System(path)
 }
 
 // OCSF activity_id of File System Activity (1001).

@@ -40,6 +40,7 @@ func Card(a *schemas.Alert, colour bool) string {
 	line("user", a.Process.UserName)
 	line("lineage", lineage(a))
 	line("object", a.Object)
+	line("related", related(a.Related))
 	line("techniques", strings.Join(a.Techniques, " "))
 	line("detectors", detectors(a.Detectors))
 	line("coverage", coverage(&a.Provenance.Coverage))
@@ -72,6 +73,19 @@ func lineage(a *schemas.Alert) string {
 		names = append(names, a.Process.Name)
 	}
 	return strings.Join(names, " → ")
+}
+
+// related names the other entities that belong to the alert.
+func related(es []schemas.Entity) string {
+	var texts []string
+	for _, e := range es {
+		text := e.Name
+		if text == "" {
+			text = e.UID
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, ", ")
 }
 
 // detectors gives each with its p-value and its share of the evidence; a rule has no p-value.

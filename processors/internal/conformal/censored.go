@@ -14,6 +14,23 @@ func NewCensored(b *streams.Builder, name string, n int) *Censored {
 	return &Censored{newRing(b, name, n)}
 }
 
+// Begin says that from this unit on all unusual scores are seen. Without it, that is so from the first one that is.
+func (c *Censored) Begin(class string, unit int64) {
+	t, _ := c.tails.Get(class)
+	t.Start = max(t.Start, unit-1)
+	t.Begun = true
+	c.tails.Put(class, t)
+}
+
+// Least is the least p-value there can be once the calibration is full, and cannot stand for more units; 0 before.
+func (c *Censored) Least(class string, unit int64) float64 {
+	t, _ := c.tails.Get(class)
+	if t.First == 0 {
+		return 0
+	}
+	return 1 / float64(max(t.Added-t.First, max(unit, t.Last)-t.Start-1)+1)
+}
+
 // P is the p-value of a score in (0,1] after so many units, and the number of units behind it. own is the number that Add
 // gave the unit's earlier score, which is not compared with; 0 for none.
 func (c *Censored) P(class string, unit, own int64, score float64) (p float64, n int64) {
@@ -37,8 +54,8 @@ func (c *Censored) P(class string, unit, own int64, score float64) (p float64, n
 
 // Add takes the score of the unit-th unit into the calibration and returns a number for Raise.
 func (c *Censored) Add(class string, unit int64, score float64) (own int64) {
-	t, ok := c.tails.Get(class)
-	if !ok {
+	t, _ := c.tails.Get(class)
+	if t.Added == 0 && !t.Begun {
 		t.Start = unit - 1
 	}
 	t.Last = max(t.Last, unit)

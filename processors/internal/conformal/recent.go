@@ -23,6 +23,12 @@ func (c *Recent) Judge(class string, score float64) (p float64, n, units int64) 
 	return p, n, t.Added
 }
 
+// Units is the number of scores that a class has had.
+func (c *Recent) Units(class string) int64 {
+	t, _ := c.tails.Get(class)
+	return t.Added
+}
+
 // Usual is the median of the scores that a class is calibrated by, to the precision they are kept with; 0 for none.
 func (c *Recent) Usual(class string) float64 {
 	t, _ := c.tails.Get(class)

@@ -30,6 +30,7 @@ type tailRow struct {
 	Changes int64  `avro:"changes"` // tells whether the cache is of the same moment
 	Start   int64  `avro:"start"`   // Censored: units scored before the ring's first
 	Last    int64  `avro:"last"`    // Censored: units scored up to the newest
+	Begun   bool   `avro:"begun"`   // Censored: Start was told
 	Bins    []byte `avro:"bins"`    // two bytes each
 	Units   []byte `avro:"units"`   // Censored: eight bytes each
 }

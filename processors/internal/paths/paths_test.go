@@ -3,6 +3,7 @@ package paths
 import (
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 func TestTemplate(t *testing.T) {
@@ -117,6 +118,16 @@ func TestCut(t *testing.T) {
 	}{{"abc", 5, "abc"}, {"abc", 2, "ab"}, {"\u00e9\u00e9", 3, "\u00e9"}, {"\u00e9", 1, ""}, {"\x80\x80", 1, ""}} {
 		if got := Cut(x.in, x.n); got != x.want {
 			t.Errorf("Cut(%q, %d) = %q, want %q", x.in, x.n, got, x.want)
+		}
+	}
+}
+
+// TestTemplateIsText cuts long paths anywhere: what is left must still be text, or no other reader of the topic takes it.
+func TestTemplateIsText(t *testing.T) {
+	for n := range 8 {
+		p := "/" + strings.Repeat("x", n) + strings.Repeat("é漢", 400)
+		if got := Template(p); !utf8.ValidString(got) || len(got) > maxTemplate {
+			t.Errorf("%d bytes, valid %v", len(got), utf8.ValidString(got))
 		}
 	}
 }

@@ -46,7 +46,7 @@ func Template(p string) string {
 		rest = rest[n+1:]
 	}
 	if len(b) > maxTemplate {
-		b = b[:maxTemplate]
+		return Cut(string(b), maxTemplate)
 	}
 	if string(b) == p {
 		return p
