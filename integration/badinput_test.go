@@ -137,6 +137,55 @@ func TestBadRecords(t *testing.T) {
 	}
 }
 
+// TestTenYearsAhead puts a record on the ingest topic whose time is ten years ahead. What the same host tells afterwards is
+// neither late nor waited for: its rules fire and its windows close as if that record had not been.
+func TestTenYearsAhead(t *testing.T) {
+	c := testbroker.StartEmbedded(t, testbroker.Options{})
+	must(t, environ(t, c, "topics"), "topics", "create")
+	v := see(t, c)
+	begin(t, environ(t, c, "chain"), "process")
+	now := time.Now()
+	past := func(n int64, ago time.Duration) *schemas.ProcessExec {
+		return attack("h1", n, now.Add(-ago).UnixNano())
+	}
+	usual := []schemas.Event{past(1, 10*time.Minute), past(5, 8*time.Minute), past(7, 5*time.Minute), past(9, time.Minute)}
+	future := attack("h1", 3, now.AddDate(10, 0, 0).UnixNano())
+	v.send(t, usual[0], future)
+	v.send(t, usual[1:]...)
+	limit := v.settle(t, chainGroup, time.Minute)
+	got := map[string]bool{}
+	for _, a := range v.mustEqual(t, "a record from the future", limit, 30*time.Second) {
+		got[a.Provenance.Causes[0]] = true
+	}
+	for _, e := range append(usual, future) {
+		if id := e.Env().EventID(); !got[id] {
+			t.Errorf("no alert of %s", id)
+		}
+	}
+	closed := func(at int64) error {
+		for _, rs := range readAll(t, v.opts, schemas.FeaturesTopic.Name, true) {
+			for _, r := range rs {
+				x, err := v.serde.Decode(t.Context(), r.Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if f, ok := x.(*schemas.FeatureVector); ok && f.EntityType == "host" && f.WindowStart <= at && at < f.WindowEnd {
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("the window around %s is not closed", time.Unix(0, at))
+	}
+	for _, e := range usual[:3] { // that of the last may go on
+		eventually(t, 30*time.Second, "features of the host", func(context.Context) error { return closed(e.Env().Time) })
+	}
+	for _, rs := range readAll(t, v.opts, schemas.LateTopic.Name, true) {
+		for _, r := range rs {
+			t.Errorf("%d bytes of %s are late", len(r.Value), r.Key)
+		}
+	}
+}
+
 // TestTooLarge collects events that no broker takes, and one that is not even read: of 5 and of 50 MB. Each loss is told
 // and counted once, and what follows is sent.
 func TestTooLarge(t *testing.T) {
