@@ -300,9 +300,6 @@ func TestTopicDeleted(t *testing.T) {
 // Apache Kafka is stopped in mid-breath.
 func TestBrokerAway(t *testing.T) {
 	t.Run("kfake", func(t *testing.T) {
-		if !long() {
-			t.Skip("known to fail, cause not found: process does not go on over a kfake that was closed and opened again; AMOSKYS_CHAOS=1 shows it")
-		}
 		c := testbroker.StartEmbedded(t, testbroker.Options{})
 		brokerAway(t, c, c.Stop, c.Restart)
 	})

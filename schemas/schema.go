@@ -4,6 +4,7 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -51,13 +52,27 @@ func New(name string) Payload {
 
 // StateSchema is the schema of a table's values, inferred from the Go struct V. State rows are written like every
 // other record, so that a changelog can be read by any tool and survives a change of V that Avro can resolve.
+//
+// It is inferred once: a task declares its tables anew at each restore.
 func StateSchema[V any](name string) (*Schema, error) {
+	at := stateOf{name, reflect.TypeFor[V]()}
+	if s, ok := states.Load(at); ok {
+		return s.(*Schema), nil
+	}
 	s, err := avro.SchemaFor[V](avro.WithName(name), avro.WithNamespace(Namespace+".state"))
 	if err != nil {
 		return nil, fmt.Errorf("infer schema of state %s: %w", name, err)
 	}
-	return &Schema{Name: "state." + name, Text: s.String(), avro: s}, nil
+	x, _ := states.LoadOrStore(at, &Schema{Name: "state." + name, Text: s.String(), avro: s})
+	return x.(*Schema), nil
 }
+
+type stateOf struct {
+	name string
+	row  reflect.Type
+}
+
+var states sync.Map // stateOf -> *Schema
 
 // Subject is the registry subject of the schema: the record name strategy, since one topic carries several kinds.
 func (s *Schema) Subject() string { return Namespace + "." + s.Name }

@@ -701,6 +701,8 @@ type Process struct {
 	SHA256 string `avro:"sha256" json:"sha256,omitempty"`
 	// Integrity level (Windows).
 	Integrity string `avro:"integrity" json:"integrity,omitempty"`
+	// Facts that could not be had, each as FACT:REASON, with spaces between: a field of Process or args; ended, replaced, denied, failed or unrecorded. Empty: nothing is known to be missing.
+	Incomplete string `avro:"incomplete" json:"incomplete,omitempty"`
 }
 
 // SchemaName implements Payload.

@@ -30,11 +30,11 @@ type SinkRunner struct {
 	Logger  *slog.Logger
 	Metrics prometheus.Registerer
 
-	log     *slog.Logger
-	client  *kgo.Client
-	dead    *Producer
-	counts  *prometheus.CounterVec
-	resumed map[topicPart]bool
+	log    *slog.Logger
+	client *kgo.Client
+	dead   *Producer
+	counts *prometheus.CounterVec
+	next   map[topicPart]int64 // to be delivered; -1: from wherever the first record is
 }
 
 // Run delivers until ctx ends (nil), and closes the sink. It returns an error only for what nothing but a change of the
@@ -76,7 +76,7 @@ func (s *SinkRunner) open(ctx context.Context) error {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.log = s.log.With("sink", s.Name)
-	s.resumed = map[topicPart]bool{}
+	s.next = map[topicPart]int64{}
 	s.counts = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "amoskys_sink_records_total", Help: "Records of a sink, by what became of them."}, []string{"sink", "result"})
 	if s.Metrics != nil {
 		if err := s.Metrics.Register(s.counts); err != nil {
@@ -90,7 +90,7 @@ func (s *SinkRunner) open(ctx context.Context) error {
 	forget := func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
 		for t, ps := range m {
 			for _, p := range ps {
-				delete(s.resumed, topicPart{t, p}) // rebalances are blocked while a batch is delivered
+				delete(s.next, topicPart{t, p}) // rebalances are blocked while a batch is delivered
 			}
 		}
 	}
@@ -114,7 +114,7 @@ func (s *SinkRunner) take(ctx context.Context, fs kgo.Fetches) error {
 		if stop != nil || len(p.Records) == 0 || ctx.Err() != nil {
 			return
 		}
-		rs, err := s.resume(p.Records)
+		rs, err := s.due(p)
 		if err != nil {
 			stop = fmt.Errorf("sink %s: %w", s.Name, err)
 			return
@@ -123,6 +123,7 @@ func (s *SinkRunner) take(ctx context.Context, fs kgo.Fetches) error {
 			return
 		}
 		if done := s.deliver(ctx, rs); done > 0 {
+			s.next[topicPart{p.Topic, p.Partition}] = rs[done-1].Offset + 1
 			// A commit that fails is no loss: the records come again, and the sink is idempotent.
 			if err := s.client.CommitRecords(context.WithoutCancel(ctx), rs[:done]...); err != nil {
 				s.log.Warn("position is not committed", "topic", p.Topic, "partition", p.Partition, "err", err)
@@ -132,27 +133,49 @@ func (s *SinkRunner) take(ctx context.Context, fs kgo.Fetches) error {
 	return stop
 }
 
-// resume asks a sink that knows how far it has come, once for each partition it gets, and goes there.
-func (s *SinkRunner) resume(rs []*kgo.Record) ([]*kgo.Record, error) {
-	at := topicPart{rs[0].Topic, rs[0].Partition}
-	x, ok := s.Sink.(Resumer)
-	if !ok || s.resumed[at] {
-		return rs, nil
+// due are the records of what was polled that the sink has not had. If it is to begin elsewhere it is none, and the client
+// goes there.
+func (s *SinkRunner) due(p kgo.FetchTopicPartition) ([]*kgo.Record, error) {
+	at, first := topicPart{p.Topic, p.Partition}, p.Records[0].Offset
+	next, known := s.next[at]
+	if !known {
+		var err error
+		if next, err = s.resume(at, p.HighWatermark); err != nil {
+			return nil, err
+		}
+		s.next[at] = next
+		if next >= 0 && next != first {
+			s.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{at.topic: {at.partition: {Epoch: -1, Offset: next}}})
+			return nil, nil
+		}
 	}
-	next, known, err := x.Resume(at.topic, at.partition)
-	if err != nil {
-		return nil, fmt.Errorf("resume %s/%d: %w", at.topic, at.partition, err)
+	if next > 0 {
+		if n := expired(next, p); n > 0 {
+			s.log.Error("retention has deleted records before they were delivered", "topic", at.topic, "partition", at.partition, "from", next, "to", next+n-1)
+			s.counts.WithLabelValues(s.Name, "expired").Add(float64(n))
+		}
 	}
-	s.resumed[at] = true
-	switch {
-	case !known || next == rs[0].Offset:
-		return rs, nil
-	case next > rs[0].Offset: // more was delivered than committed
-		return slices.DeleteFunc(rs, func(r *kgo.Record) bool { return r.Offset < next }), nil
+	return slices.DeleteFunc(p.Records, func(r *kgo.Record) bool { return r.Offset < next }), nil
+}
+
+// resume finds where a partition is to begin, once for each time the sink is given it: where a sink that knows how far it
+// has come says, be it that more was delivered than committed, or that its storage was set back; else where was committed.
+func (s *SinkRunner) resume(at topicPart, end int64) (int64, error) {
+	if x, ok := s.Sink.(Resumer); ok {
+		next, known, err := x.Resume(at.topic, at.partition)
+		switch {
+		case err != nil:
+			return 0, fmt.Errorf("resume %s/%d: %w", at.topic, at.partition, err)
+		case known && next <= end:
+			return next, nil
+		case known:
+			s.log.Error("sink has more than there is: the topic was made anew, and all of it is delivered", "topic", at.topic, "partition", at.partition, "sink_at", next, "end", end)
+		}
 	}
-	// More was committed than the sink has, as after a restore of its storage: go back.
-	s.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{at.topic: {at.partition: {Epoch: -1, Offset: next}}})
-	return nil, nil
+	if c, ok := s.client.CommittedOffsets()[at.topic][at.partition]; ok && c.Offset >= 0 {
+		return c.Offset, nil
+	}
+	return -1, nil
 }
 
 // The wait between two attempts of a delivery.

@@ -79,6 +79,9 @@ func Redrive(ctx context.Context, k Kafka, serde *schemas.Serde, partition int32
 	if d.Origin.Topic == "" || strings.HasPrefix(d.Stage, "sink.") {
 		return nil, fmt.Errorf("%w: it was refused by %s, not by a stage of the chain", ErrNotRedrivable, d.Stage)
 	}
+	if len(d.Value) == 0 && d.Offset < 0 {
+		return nil, fmt.Errorf("%w: it is about the key %s, as at the close of a window, not about a record", ErrNotRedrivable, d.Key)
+	}
 	if len(d.Value) == 0 {
 		return nil, fmt.Errorf("%w: it was too large to keep its bytes; read them at %s/%d@%d", ErrNotRedrivable, d.Topic, d.Partition, d.Offset)
 	}

@@ -12,13 +12,17 @@ import (
 
 	"github.com/amoskys/amoskys/schemas"
 	"github.com/amoskys/amoskys/streams"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // edge is a broker with the declared topics, and a codec.
 type edge struct {
-	k     streams.Kafka
-	serde *schemas.Serde
+	k       streams.Kafka
+	serde   *schemas.Serde
+	metrics prometheus.Registerer
 }
 
 func newEdge(t *testing.T) edge {
@@ -36,7 +40,7 @@ func newEdge(t *testing.T) edge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return edge{k, serde}
+	return edge{k: k, serde: serde}
 }
 
 func (e edge) produce(t *testing.T, n int) {
@@ -139,7 +143,7 @@ func (e edge) deliver(t *testing.T, s streams.Sink, name string, done func() boo
 	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
 	defer stop()
-	r := &streams.SinkRunner{Name: name, Sink: s, Topics: []string{schemas.AlertsTopic.Name}, Kafka: e.k, Serde: e.serde, Batch: 10}
+	r := &streams.SinkRunner{Name: name, Sink: s, Topics: []string{schemas.AlertsTopic.Name}, Kafka: e.k, Serde: e.serde, Batch: 10, Metrics: e.metrics}
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
 	for !done() {
@@ -253,5 +257,71 @@ func TestProducerFramesAndBroadcasts(t *testing.T) {
 	p.Produce(t.Context(), streams.Outgoing{Topic: schemas.EndpointTopic, Key: "k", Value: make([]byte, 50<<20)}, func(err error) { told <- err })
 	if err := <-told; err == nil || !streams.IsPermanent(err) || !strings.Contains(err.Error(), schemas.EndpointTopic.Name) {
 		t.Errorf("a record of 50 MB: %v, want a permanent error that names the topic", err)
+	}
+}
+
+// A sink that has more than was committed gets none of it again, however many polls that takes.
+func TestSinkAheadOfItsPosition(t *testing.T) {
+	e := newEdge(t)
+	e.produce(t, 300)
+	ends, err := streams.EndOffsets(t.Context(), e.k, schemas.AlertsTopic.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ahead := &resuming{memory{next: map[int32]int64{}}}
+	for part, end := range ends {
+		ahead.next[part] = end - min(end, 5)
+	}
+	want := 0
+	for _, end := range ends {
+		want += int(min(end, 5))
+	}
+	e.deliver(t, ahead, "ahead", func() bool { return len(ahead.ids()) >= want })
+	if n := len(ahead.ids()); n != want {
+		t.Errorf("got %d records, want the %d that the sink does not have", n, want)
+	}
+}
+
+// A sink that has more than the topic holds belongs to another topic of that name: it gets everything.
+func TestSinkOfATopicMadeAnew(t *testing.T) {
+	e := newEdge(t)
+	e.produce(t, 30)
+	s := &resuming{memory{next: map[int32]int64{0: 1000, 1: 1000}}}
+	e.deliver(t, s, "anew", func() bool { return len(s.ids()) >= 30 })
+}
+
+// What retention deletes before it was delivered is counted.
+func TestSinkTellsWhatRetentionDeleted(t *testing.T) {
+	e := newEdge(t)
+	e.produce(t, 40)
+	m := &memory{}
+	e.deliver(t, m, "short", func() bool { return len(m.ids()) >= 40 })
+	ends, err := streams.EndOffsets(t.Context(), e.k, schemas.AlertsTopic.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.produce(t, 60)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(e.k.Brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	var os kadm.Offsets
+	want := 0
+	for part, end := range ends {
+		if end > 0 {
+			os.AddOffset(schemas.AlertsTopic.Name, part, end+7, -1)
+			want += 7
+		}
+	}
+	if rs, err := kadm.NewClient(cl).DeleteRecords(t.Context(), os); err != nil || rs.Error() != nil {
+		t.Fatal(err, rs.Error())
+	}
+	reg := prometheus.NewRegistry()
+	e.metrics = reg
+	rest := &memory{}
+	e.deliver(t, rest, "short", func() bool { return len(rest.ids()) >= 60-want })
+	if n := metric(t, reg, "amoskys_sink_records_total", "expired"); int(n) != want {
+		t.Errorf("%v records are counted as expired, want %d", n, want)
 	}
 }

@@ -172,9 +172,12 @@ func withoutStage(text string) string {
 
 func TestCrashesChangeNothing(t *testing.T) {
 	for _, stages := range [][]streams.Stage{fused, split, pairs} {
-		d := streamstest.New(t, stages...)
-		feed(d, 42)
-		d.Fuzz(40)
+		t.Run(stages[0].Name+fmt.Sprint(len(stages)), func(t *testing.T) {
+			t.Parallel()
+			d := streamstest.New(t, stages...)
+			feed(d, 42)
+			d.Fuzz(40)
+		})
 	}
 }
 

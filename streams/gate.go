@@ -2,6 +2,7 @@ package streams
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/amoskys/amoskys/schemas"
 )
@@ -25,6 +26,7 @@ type gate struct {
 	t        *Task
 	streams  *Table[streamRow]
 	coverage *Table[schemas.Coverage]
+	gaps     *Table[gapRow]       // by stream, like streams
 	ids      map[streamKey]string // StreamID by its parts, to build the text once
 }
 
@@ -33,12 +35,28 @@ type streamRow struct {
 	Last int64 `avro:"last"`
 }
 
+// gapRow are the numbers of a stream that were passed over: what cannot be decoded leaves them too, and may be re-driven.
+type gapRow struct {
+	Gaps []gap `avro:"gaps"`
+}
+
+// gap is a range of numbers, both inclusive.
+type gap struct {
+	From int64 `avro:"from"`
+	To   int64 `avro:"to"`
+	Told bool  `avro:"told"` // counted as lost; what came before the first event seen is not
+}
+
+// maxGaps bounds the gaps kept of a stream; the oldest are forgotten, and what would fill them is a repeat.
+const maxGaps = 32
+
 type streamKey struct{ tenant, host, boot, collector, stream string }
 
 func (g *gate) init(t *Task, b *Builder) {
 	g.t = t
 	g.streams = NewTable[streamRow](b, "stream")
 	g.coverage = NewTable[schemas.Coverage](b, "coverage")
+	g.gaps = NewTable[gapRow](b, "gap")
 	g.ids = map[streamKey]string{}
 }
 
@@ -46,12 +64,7 @@ func (g *gate) init(t *Task, b *Builder) {
 // missing before it. The first event seen of a stream begins its count, whatever its number: what came before may have
 // left the log.
 func (g *gate) pass(e *schemas.Envelope, r *Record) (lost *schemas.CollectorStatus, fresh bool) {
-	k := streamKey{e.Tenant, e.Host, e.Boot, e.Collector, e.Stream}
-	id, ok := g.ids[k]
-	if !ok {
-		id = e.StreamID()
-		g.ids[k] = id
-	}
+	id := g.id(e)
 	cov, _ := g.coverage.Get(r.Key)
 	if cov.Since == 0 {
 		cov.Since = e.Time
@@ -69,6 +82,9 @@ func (g *gate) pass(e *schemas.Envelope, r *Record) (lost *schemas.CollectorStat
 		g.t.counts.Lost += n
 		lost = lossOf(e, row.Last+1, e.Sequence-1)
 	}
+	if e.Sequence > row.Last+1 {
+		g.open(id, gap{row.Last + 1, e.Sequence - 1, seen})
+	}
 	cov.Received++
 	g.streams.Put(id, streamRow{e.Sequence})
 	r.Causes, r.Coverage = []string{e.EventID()}, cov
@@ -80,6 +96,53 @@ func (g *gate) pass(e *schemas.Envelope, r *Record) (lost *schemas.CollectorStat
 	}
 	g.coverage.Put(r.Key, cov)
 	return lost, true
+}
+
+// id is the StreamID of an event.
+func (g *gate) id(e *schemas.Envelope) string {
+	k := streamKey{e.Tenant, e.Host, e.Boot, e.Collector, e.Stream}
+	id, ok := g.ids[k]
+	if !ok {
+		id = e.StreamID()
+		g.ids[k] = id
+	}
+	return id
+}
+
+func (g *gate) open(id string, x gap) {
+	row, _ := g.gaps.Get(id)
+	gaps := append(slices.Clone(row.Gaps), x)
+	g.gaps.Put(id, gapRow{gaps[max(0, len(gaps)-maxGaps):]})
+}
+
+// refill lets an event that is re-driven into its gap: it is new, and not lost after all. It says whether there is one.
+func (g *gate) refill(e *schemas.Envelope, r *Record) bool {
+	id := g.id(e)
+	row, _ := g.gaps.Get(id)
+	i := slices.IndexFunc(row.Gaps, func(x gap) bool { return x.From <= e.Sequence && e.Sequence <= x.To })
+	if i < 0 {
+		return false
+	}
+	x := row.Gaps[i]
+	var left []gap
+	for _, y := range []gap{{x.From, e.Sequence - 1, x.Told}, {e.Sequence + 1, x.To, x.Told}} {
+		if y.From <= y.To {
+			left = append(left, y)
+		}
+	}
+	if row.Gaps = slices.Concat(row.Gaps[:i], left, row.Gaps[i+1:]); len(row.Gaps) > 0 {
+		g.gaps.Put(id, row)
+	} else {
+		g.gaps.Delete(id)
+	}
+	cov, _ := g.coverage.Get(r.Key)
+	cov.Received++
+	if x.Told {
+		cov.Lost--
+	}
+	g.coverage.Put(r.Key, cov)
+	r.Causes, r.Coverage = []string{e.EventID()}, cov
+	return true
 }
 
 func lossOf(e *schemas.Envelope, from, to int64) *schemas.CollectorStatus {

@@ -177,7 +177,7 @@ func (t *Task) redrive(x *held) {
 		r.Value = v
 		switch v := v.(type) {
 		case schemas.Event:
-			r.Time, r.Causes = v.Env().Time, []string{v.Env().EventID()}
+			r.Time, r.Causes = t.eventTime(v.Env()), []string{v.Env().EventID()}
 			r.Coverage, _ = t.gate.coverage.Get(r.Key)
 		case schemas.Derived:
 			r.Time, r.Causes, r.Coverage = v.Prov().Time, v.Prov().Causes, v.Prov().Coverage
@@ -187,8 +187,9 @@ func (t *Task) redrive(x *held) {
 	}
 	if string(name) == t.plan.stage { // it could not be decoded then; it may be now
 		y := *x.rec
+		y.Topic = r.Topic
 		y.Headers = slices.DeleteFunc(slices.Clone(y.Headers), func(h kgo.RecordHeader) bool { return h.Key == HeaderRedrive })
-		t.route(&held{rec: &y, at: x.at})
+		t.route(&y, x.at, true)
 		return
 	}
 	for _, h := range t.handlers {

@@ -100,8 +100,11 @@ func (m *merge) accept(r *kgo.Record) bool {
 	p, err := parsePosition(b)
 	if err != nil { // not written by a stage: it has no place in the order, so it takes the next one
 		m.t.origin = m.t.last
+		if m.t.last.IngestTime == math.MinInt64 { // nothing is processed yet
+			m.t.origin = schemas.Origin{IngestTime: max(0, r.Timestamp.UnixMilli())}
+		}
 		m.t.dirty = true
-		m.t.refuse("", &Record{Topic: r.Topic, Key: string(r.Key), Origin: m.t.last, raw: rawOf(r)}, malformed(r, err))
+		m.t.refuse("", &Record{Topic: r.Topic, Key: string(r.Key), Origin: m.t.origin, raw: rawOf(r)}, malformed(r, err))
 		m.advance(r.Topic)
 		return true
 	}
@@ -151,6 +154,33 @@ func (m *merge) next() []*held {
 		}
 	}
 	return m.group
+}
+
+// settle moves the task to where all sources have shown that nothing comes any more, when nothing of it is held either: a
+// stage to which its upstream has nothing to say is no reason for those behind it to wait.
+func (m *merge) settle() {
+	if len(m.sources) == 0 {
+		return
+	}
+	to := m.sources[0].done
+	for _, s := range m.sources[1:] {
+		if s.done.Compare(&to) < 0 {
+			to = s.done
+		}
+	}
+	if to.Compare(&m.t.last) <= 0 {
+		return
+	}
+	m.t.last = to
+	m.t.origin = to
+	m.t.done.Put("done", to)
+	m.t.keep()
+	m.t.dirty = true
+	for _, in := range m.t.plan.inputs {
+		if in.Kind != schemas.Ingest {
+			m.advance(in.Name)
+		}
+	}
 }
 
 // processed moves the position of the record's topic past it.

@@ -47,7 +47,7 @@ type proc struct {
 type output struct {
 	topic    *schemas.Topic
 	inside   []*proc // consumers in the stage
-	control  bool    // somebody merges it elsewhere: it carries ticks and progress
+	control  bool    // a stage elsewhere merges it: it carries ticks and progress
 	produced bool    // it is written
 }
 
@@ -125,7 +125,7 @@ func (p *Plan) connect(suite []*Processor) {
 					o.inside = append(o.inside, c)
 				}
 			}
-			o.control = o.produced && t.Kind == schemas.Chain && slices.ContainsFunc(suite, func(x *Processor) bool { return reads(x, t) })
+			o.control = o.produced && t.Kind == schemas.Chain && slices.ContainsFunc(suite, func(x *Processor) bool { return !inside[x.Name] && reads(x, t) })
 			if o.control {
 				q.control = append(q.control, t)
 			}

@@ -121,6 +121,55 @@ func TestRunGroupExpired(t *testing.T) {
 	w.same(fused)
 }
 
+// What retention deletes before a stage has processed it is counted, and the gap is a loss in the coverage.
+func TestRunTellsWhatRetentionDeleted(t *testing.T) {
+	w := newWorld(t, 1, fused)
+	reg := prometheus.NewRegistry()
+	w.load(50)
+	r := w.start(fused, func(a *streams.App) { a.Metrics = reg })
+	done := w.tick()[0] + 1
+	w.passed(time.Minute, map[int32]int64{0: done - 1}, fused, r)
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.load(50)
+	var os kadm.Offsets
+	os.AddOffset(schemas.EndpointTopic.Name, 0, done+20, -1)
+	if rs, err := w.admin().DeleteRecords(t.Context(), os); err != nil || rs.Error() != nil {
+		t.Fatal(err, rs.Error())
+	}
+	r = w.start(fused, func(a *streams.App) { a.Metrics = reg })
+	done = w.tick()[0] + 1
+	w.passed(time.Minute, map[int32]int64{0: done - 1}, fused, r)
+	if n := metric(t, reg, "amoskys_streams_expired_records_total", schemas.EndpointTopic.Name); n != 20 {
+		t.Errorf("%v records are counted as expired, want 20", n)
+	}
+	lost := 0
+	for _, line := range w.values(schemas.LineageTopic.Name) {
+		if l, ok := line.(*schemas.LineageRecord); ok && l.Kind == "lost" {
+			lost += int(l.ProcessConnects - l.ProcessFiles + 1)
+		}
+	}
+	if lost < 20 {
+		t.Errorf("%d events are lost in the coverage, want 20 and the gaps of the load", lost)
+	}
+}
+
+// values are the committed records of a topic, decoded.
+func (w *world) values(topic string) (out []schemas.Payload) {
+	w.t.Helper()
+	for _, rs := range w.read(topic) {
+		for _, r := range rs {
+			v, err := w.serde.Decode(w.t.Context(), r.Value)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
 // A task waits for a transaction that somebody has left open in its changelog, and is restored when it is over.
 func TestRunWaitsForOpenTransaction(t *testing.T) {
 	w := newWorld(t, 1, fused)

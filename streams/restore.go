@@ -207,7 +207,6 @@ func (w *worker) read(ctx context.Context, r *round) (map[int32]*Task, map[int32
 type span struct {
 	from, to int64            // changelog offsets, [from, to)
 	group    map[string]int64 // the group's positions by input; absent where there is none
-	starts   map[string]int64 // first offsets of the inputs
 }
 
 // ready finds the partitions whose changelog is complete: the group's positions are stable, and the last stable offset of
@@ -235,17 +234,10 @@ func (w *worker) ready(ctx context.Context, adm *kadm.Client, parts []int32) (ma
 	if err != nil {
 		return nil, nil, fmt.Errorf("read start offsets of %s: %w", topic, err)
 	}
-	inputs, err := adm.ListStartOffsets(ctx, w.inputs()...)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read start offsets of the inputs: %w", err)
-	}
 	spans, why := map[int32]span{}, map[int32]error{}
 	for _, part := range parts {
-		s := span{group: map[string]int64{}, starts: map[string]int64{}}
+		s := span{group: map[string]int64{}}
 		for _, in := range w.plan.Inputs() {
-			if at, ok := inputs.Lookup(in.Name, part); ok && at.Err == nil {
-				s.starts[in.Name] = at.Offset
-			}
 			c, ok := group.Lookup(in.Name, part)
 			if ok && c.Err != nil {
 				why[part] = fmt.Errorf("position of %s: %w", in.Name, c.Err)
@@ -307,10 +299,6 @@ func (w *worker) compare(t *Task, s span) error {
 				ErrStateMismatch, in.Name, pos[in.Name], w.s.group, at)
 		case !ok && pos[in.Name] > 0:
 			w.log.Warn("group has no position, the state's is taken", "topic", in.Name, "partition", t.Partition, "offset", pos[in.Name])
-		}
-		if n := s.starts[in.Name] - pos[in.Name]; n > 0 && pos[in.Name] > 0 {
-			w.log.Error("retention has deleted records before they were processed", "topic", in.Name, "partition", t.Partition, "from", pos[in.Name], "to", s.starts[in.Name]-1)
-			w.e.m.expired.WithLabelValues(w.plan.Stage(), in.Name).Add(float64(n))
 		}
 	}
 	return nil

@@ -119,6 +119,7 @@ func (t *Task) Offer(ctx context.Context, r *kgo.Record) error {
 	for {
 		group := t.merge.next()
 		if group == nil {
+			t.merge.settle()
 			return nil
 		}
 		t.run(group)
@@ -147,10 +148,11 @@ func (t *Task) run(group []*held) {
 			redriven = true
 			continue
 		}
-		if t.route(x) {
+		if t.route(x.rec, x.at, false) {
 			tick = true
 		}
 	}
+	t.keep() // what the gate has noted is not undone with what a processor does
 	for _, h := range t.handlers {
 		t.work(h)
 		if tick {
@@ -169,53 +171,76 @@ func (t *Task) run(group []*held) {
 	}
 }
 
+var errNoKey = errors.New("record has no key: state is kept by key")
+
 // route decodes a record from the log and hands it to the inboxes of its consumers. It says whether it was a tick.
-func (t *Task) route(x *held) (tick bool) {
-	ingest := x.at.producer == ""
+func (t *Task) route(rec *kgo.Record, at position, redriven bool) (tick bool) {
+	ingest := t.merge.by[rec.Topic][""] != nil
 	var v schemas.Payload
-	name, err := t.plan.serde.Name(context.Background(), x.rec.Value)
+	name, err := t.plan.serde.Name(context.Background(), rec.Value)
 	if err == nil {
 		switch {
 		case name == "Tick":
 			return true
 		case name == "Progress":
 			return false
+		case len(rec.Key) == 0:
+			err = errNoKey
 		case ingest:
-			v, err = t.decoder.Decode(context.Background(), x.rec.Value)
-		case t.wanted(x.rec.Topic, name):
-			v, err = t.plan.serde.Decode(context.Background(), x.rec.Value)
+			v, err = t.decoder.Decode(context.Background(), rec.Value)
+		case t.wanted(rec.Topic, name):
+			v, err = t.plan.serde.Decode(context.Background(), rec.Value)
 		default:
 			return false
 		}
 	}
-	r := Record{Topic: x.rec.Topic, Key: string(x.rec.Key), Value: v, Time: t.origin.IngestTime * 1e6, Origin: t.origin, producer: x.at.producer, emit: x.at.emit,
-		raw: rawOf(x.rec)}
+	r := Record{Topic: rec.Topic, Key: string(rec.Key), Value: v, Time: t.origin.IngestTime * 1e6, Origin: t.origin, producer: at.producer, emit: at.emit, raw: rawOf(rec)}
 	t.counts.In++
 	if err != nil {
 		t.refuse("", &r, err)
 		return false
 	}
-	if h, ok := header(x.rec, HeaderTrace); ok {
+	if h, ok := header(rec, HeaderTrace); ok {
 		r.trace = parseTrace(h)
 	}
 	switch v := v.(type) {
 	case schemas.Event:
-		if !ingest {
-			break
-		}
-		e := v.Env()
-		if lost, fresh := t.gate.pass(e, &r); !fresh {
+		if ingest && !t.enter(v.Env(), &r, redriven) {
 			return false
-		} else if lost != nil {
-			t.deliver(Record{Topic: r.Topic, Key: r.Key, Value: lost, Time: e.Time, Origin: t.origin, Causes: r.Causes, Coverage: r.Coverage, emit: -1, raw: raw{offset: -1}})
 		}
-		r.Time = e.Time
 	case schemas.Derived:
 		p := v.Prov()
 		r.Time, r.Causes, r.Coverage = p.Time, p.Causes, p.Coverage
 	}
 	t.deliver(r)
 	return false
+}
+
+// enter takes an event through the gate, and hands over what the gate found to be missing before it. It says whether the
+// event is new.
+func (t *Task) enter(e *schemas.Envelope, r *Record, redriven bool) bool {
+	r.Time = t.eventTime(e)
+	if redriven && t.gate.refill(e, r) {
+		return true
+	}
+	lost, fresh := t.gate.pass(e, r)
+	if lost != nil {
+		t.deliver(Record{Topic: r.Topic, Key: r.Key, Value: lost, Time: r.Time, Origin: t.origin, Causes: r.Causes, Coverage: r.Coverage, emit: -1, raw: raw{offset: -1}})
+	}
+	return fresh
+}
+
+// maxAhead is how far before its ingest an event may be: as far as clocks differ, and time zones that are set wrong.
+const maxAhead = int64(time.Hour)
+
+// eventTime is the time of an event as far as it can be true. An event from further ahead takes place when it came in: else
+// its windows would not close until then, and a host whose clock is set forward would be seen by no detector.
+func (t *Task) eventTime(e *schemas.Envelope) int64 {
+	ingest := t.origin.IngestTime * 1e6
+	if e.Time > ingest+maxAhead {
+		return ingest
+	}
+	return max(e.Time, 0)
 }
 
 func (t *Task) wanted(topic, schema string) bool {
@@ -251,7 +276,7 @@ func (t *Task) work(h *handler) {
 		if h.keys != nil {
 			h.keys.observe(r)
 		}
-		t.guard(c, func() error { return h.Process(c, r) })
+		t.guard(c, r, func() error { return h.Process(c, r) })
 		for _, w := range h.windows {
 			c.at = r.Time
 			w.due(c, r.Key, false)
@@ -285,8 +310,8 @@ func (t *Task) tick(h *handler) {
 }
 
 // guard runs f with a savepoint: if it returns an error or panics, what it changed and emitted is undone, and the record
-// goes to the dead-letter topic.
-func (t *Task) guard(c *Context, f func() error) {
+// goes to the dead-letter topic; without one, as in the close of a window, a dead letter about the key.
+func (t *Task) guard(c *Context, r *Record, f func() error) {
 	out, emit := len(t.out), c.h.emit
 	for _, x := range t.handlers {
 		x.mark = len(x.inbox)
@@ -306,7 +331,6 @@ func (t *Task) guard(c *Context, f func() error) {
 	for _, x := range t.handlers {
 		x.inbox = x.inbox[:x.mark] // the processor's own is as it was: nobody emits to itself
 	}
-	r := c.rec
 	if r == nil {
 		r = &Record{Key: c.key, Origin: t.origin, raw: raw{offset: -1, key: []byte(c.key), timestamp: t.origin.IngestTime}}
 	}

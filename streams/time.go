@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/amoskys/amoskys/schemas"
 )
@@ -64,11 +65,14 @@ func (k *keyTimes) watermark(key string) int64 {
 
 // observe moves the key's watermark for one record.
 func (k *keyTimes) observe(r *Record) {
-	at := min(r.Time, r.Origin.IngestTime*1e6)
+	at := max(0, min(r.Time, r.Origin.IngestTime*1e6))
 	wm := max(k.watermark(r.Key), at)
 	v := k.touch(r.Key)
-	v.Watermark, v.Delay, v.Coverage = wm, max(0, r.Origin.IngestTime*1e6-at), r.Coverage
+	v.Watermark, v.Delay, v.Coverage = wm, min(max(0, r.Origin.IngestTime*1e6-at), maxDelay), r.Coverage
 }
+
+// maxDelay bounds the delay of a host. A clock that is set back by years must not hold its windows open for as long.
+const maxDelay = int64(24 * time.Hour)
 
 func (k *keyTimes) touch(key string) *keyTime {
 	r := k.rows[key]

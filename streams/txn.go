@@ -105,8 +105,8 @@ func (x *transaction) process(ctx context.Context, fetches kgo.Fetches) (err err
 		if len(p.Records) == 0 || err != nil {
 			return
 		}
-		w.mark(p)
 		t := w.tasks[p.Partition]
+		w.mark(p, t != nil)
 		if t == nil {
 			err = w.miss(p.Partition)
 			return
@@ -116,12 +116,19 @@ func (x *transaction) process(ctx context.Context, fetches kgo.Fetches) (err err
 	return err
 }
 
-// mark remembers how far an input partition reaches.
-func (w *worker) mark(p kgo.FetchTopicPartition) {
+// mark remembers how far an input partition reaches, and tells of records that were deleted before they were processed.
+func (w *worker) mark(p kgo.FetchTopicPartition, processed bool) {
 	at := topicPart{p.Topic, p.Partition}
-	last := p.Records[len(p.Records)-1]
+	was, last := w.ends[at], p.Records[len(p.Records)-1]
+	if from := max(was.next, was.gone); processed && was.next > 0 {
+		if n := expired(from, p); n > 0 {
+			w.log.Error("retention has deleted records before they were processed", "topic", p.Topic, "partition", p.Partition, "from", from, "to", from+n-1)
+			w.e.m.expired.WithLabelValues(w.plan.Stage(), p.Topic).Add(float64(n))
+			was.gone = from + n
+		}
+	}
 	w.ends[at] = mark{next: last.Offset + 1, stable: p.LastStableOffset, high: p.HighWatermark,
-		stamp: max(w.ends[at].stamp, last.Timestamp.UnixMilli()), seen: time.Now()}
+		stamp: max(was.stamp, last.Timestamp.UnixMilli()), seen: time.Now(), gone: was.gone}
 }
 
 // offer gives a task the records of one partition of one input, as far as its bounds reach.

@@ -203,8 +203,9 @@ func (w *Window[V]) close(c *Context, r *row[windowRow[V]], wm int64) {
 		return
 	}
 	c.at = span.End
-	c.t.guard(c, func() error {
-		if err := w.spec.Close(c, v.Key, span, v.Value, v.Revision); err != nil {
+	// The record whose time has closed the window, if it was one, is processed already: it is not to blame.
+	c.t.guard(c, nil, func() error {
+		if err := safely(func() error { return w.spec.Close(c, v.Key, span, v.Value, v.Revision) }); err != nil {
 			return fmt.Errorf("close window %s of %s that ends %s: %w", w.spec.Name, v.Key, time.Unix(0, span.End).UTC().Format(time.RFC3339), err)
 		}
 		return nil

@@ -74,6 +74,13 @@ type mark struct {
 	high   int64     // high watermark
 	stamp  int64     // highest record timestamp, ms
 	seen   time.Time // when the last record came, or a tick was written
+	gone   int64     // up to where it is told what retention has deleted
+}
+
+// expired is how many offsets between next and what was fetched retention has deleted: the client then goes on at the start
+// of the log without a word. Offsets are missing elsewhere too, where transactions ended.
+func expired(next int64, p kgo.FetchTopicPartition) int64 {
+	return min(p.LogStartOffset, p.Records[0].Offset) - next
 }
 
 // stall is a task that cannot go on because the schema registry does not answer.

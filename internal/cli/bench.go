@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,6 +29,7 @@ type benchResult struct {
 	LimitEventsPerSecond float64 `json:"limit_events_per_second,omitempty"`
 	RecordsPerEvent      float64 `json:"records_written_per_event,omitempty"`
 	PacedEventsPerSecond float64 `json:"paced_events_per_second,omitempty"`
+	PacedRSSBytes        []int64 `json:"paced_rss_bytes,omitempty"` // at each tenth of the paced time
 	Commit               string  `json:"commit"`
 	Brokers              string  `json:"brokers"`
 	Workers              int     `json:"workers"`
@@ -55,7 +56,7 @@ func (c *command) bench() *cobra.Command {
 		x.Flags().IntVar(&o.events, "events", 500_000, "events of the preloaded log")
 		x.Flags().IntVar(&o.seed, "seed", 1, "seed of the generator")
 		x.Flags().IntVar(&o.hosts, "hosts", 50, "hosts of the generator")
-		x.Flags().IntVar(&o.rate, "rate", 10_000, "events a second while latency is measured")
+		x.Flags().IntVar(&o.rate, "rate", 10_000, "events a second while latency is measured, and of event time")
 		x.Flags().DurationVar(&o.paced, "paced", 15*time.Second, "how long latency is measured; 0 not at all")
 		return x
 	}
@@ -103,7 +104,7 @@ func (c *command) runBench(ctx context.Context, name string, suite []*streams.Pr
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	b := &benchRun{c: c, p: p, ops: ops, stages: stages, suite: suite, o: o, gen: loadgen.New(loadgen.Config{Seed: uint64(o.seed), Hosts: o.hosts})}
+	b := &benchRun{c: c, p: p, ops: ops, stages: stages, suite: suite, o: o, gen: loadgen.New(loadgen.Config{Seed: uint64(o.seed), Hosts: o.hosts, Rate: float64(o.rate)})}
 	r, err := b.run(ctx, name)
 	if err != nil {
 		return err
@@ -113,6 +114,7 @@ func (c *command) runBench(ctx context.Context, name string, suite []*streams.Pr
 		c.print("raw copy of the same log in the same run: %.0f events/s (the limit)", r.LimitEventsPerSecond)
 		if r.PacedEventsPerSecond > 0 {
 			c.print("append of the cause to a read-committed reader at %.0f events/s: p50 %.0f ms, p95 %.0f ms, p99 %.0f ms", r.PacedEventsPerSecond, r.P50, r.P95, r.P99)
+			c.print("RSS at each tenth of %s at that rate: %s", o.paced, sizes(r.PacedRSSBytes))
 		}
 		c.print("RSS %s, brokers %s, %d workers, %d partitions, commit %s", size(r.RSSBytes), r.Brokers, r.Workers, r.Partitions, r.Commit)
 	})
@@ -189,7 +191,18 @@ func (b *benchRun) start(ctx context.Context, ends map[int32]int64) (*group, <-c
 	}
 	g := newGroup(ctx)
 	g.run("engine", app.Run)
+	if b.p.broker != nil {
+		g.run("trim", func(ctx context.Context) error { b.c.trim(ctx, b.p.broker, app); return nil })
+	}
 	return g, caught
+}
+
+func sizes(bytes []int64) string {
+	var words []string
+	for _, n := range bytes {
+		words = append(words, size(n))
+	}
+	return strings.Join(words, ", ")
 }
 
 func (b *benchRun) produce(ctx context.Context, p *streams.Producer, at time.Time, fail func(error)) error {
@@ -238,7 +251,7 @@ func (b *benchRun) latency(ctx context.Context, r *benchResult) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var mu sync.Mutex
-	var ms []float64
+	var ms latencies
 	began := time.Now()
 	done := make(chan error, 1)
 	go func() {
@@ -248,11 +261,11 @@ func (b *benchRun) latency(ctx context.Context, r *benchResult) error {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			ms = append(ms, float64(time.Now().UnixMilli()-d.Timestamp))
+			ms.add(time.Now().UnixMilli() - d.Timestamp)
 			return nil
 		})
 	}()
-	sent, err := b.pace(ctx)
+	sent, err := b.pace(ctx, func() { r.PacedRSSBytes = append(r.PacedRSSBytes, rss()) })
 	if err != nil {
 		return err
 	}
@@ -262,16 +275,37 @@ func (b *benchRun) latency(ctx context.Context, r *benchResult) error {
 	<-done
 	mu.Lock()
 	defer mu.Unlock()
-	if len(ms) == 0 {
+	if ms.n == 0 {
 		return errors.New("no record came out while latency was measured")
 	}
-	slices.Sort(ms)
-	at := func(q float64) float64 { return ms[min(len(ms)-1, int(q*float64(len(ms))))] }
-	r.P50, r.P95, r.P99 = at(0.50), at(0.95), at(0.99)
+	r.P50, r.P95, r.P99 = ms.at(0.50), ms.at(0.95), ms.at(0.99)
 	return nil
 }
 
-func (b *benchRun) pace(ctx context.Context) (sent int, err error) {
+// latencies counts by the millisecond, up to a minute, so that a long measurement does not grow by itself.
+type latencies struct {
+	count [60_000]int64
+	n     int64
+}
+
+func (l *latencies) add(ms int64) {
+	l.count[min(max(ms, 0), int64(len(l.count)-1))]++
+	l.n++
+}
+
+// at is the quantile q, milliseconds.
+func (l *latencies) at(q float64) float64 {
+	rest := min(l.n-1, int64(q*float64(l.n)))
+	for ms, n := range l.count {
+		if rest -= n; rest < 0 {
+			return float64(ms)
+		}
+	}
+	return float64(len(l.count))
+}
+
+// pace feeds events at the fixed rate, and calls sample at each tenth of the time.
+func (b *benchRun) pace(ctx context.Context, sample func()) (sent int, err error) {
 	p, err := b.producer(ctx)
 	if err != nil {
 		return 0, err
@@ -280,7 +314,12 @@ func (b *benchRun) pace(ctx context.Context) (sent int, err error) {
 	began := time.Now()
 	t := time.NewTicker(10 * time.Millisecond)
 	defer t.Stop()
+	tenths := 0
 	for time.Since(began) < b.o.paced {
+		if n := int(time.Since(began) * 10 / b.o.paced); n > tenths {
+			tenths = n
+			sample()
+		}
 		for due := int(time.Since(began).Seconds() * float64(b.o.rate)); sent < due; sent++ {
 			if err := b.produce(ctx, p, time.Now(), func(error) {}); err != nil {
 				return sent, err

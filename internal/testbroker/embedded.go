@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/amoskys/amoskys/streams/embedded"
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
@@ -40,7 +41,7 @@ func newEmbedded(o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &embedded{opts: []kfake.Opt{
+	e := &fakeNodes{dir: o.Dir, opts: []kfake.Opt{
 		kfake.NumBrokers(o.Brokers), kfake.Ports(ports...), kfake.DataDir(o.Dir),
 		kfake.DefaultNumPartitions(4),
 	}}
@@ -66,8 +67,9 @@ func newEmbedded(o Options) (*Cluster, error) {
 	return c, e.start(context.Background(), 0)
 }
 
-// embedded runs kfake.
-type embedded struct {
+// fakeNodes run kfake.
+type fakeNodes struct {
+	dir    string
 	opts   []kfake.Opt
 	logged lockedLog
 
@@ -75,11 +77,14 @@ type embedded struct {
 	c  *kfake.Cluster // nil while stopped
 }
 
-func (e *embedded) start(context.Context, int) error {
+func (e *fakeNodes) start(context.Context, int) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.c != nil {
 		return nil
+	}
+	if err := embedded.ForgetMembers(e.dir); err != nil {
+		return err
 	}
 	c, err := kfake.NewCluster(e.opts...)
 	if err != nil {
@@ -89,7 +94,7 @@ func (e *embedded) start(context.Context, int) error {
 	return nil
 }
 
-func (e *embedded) stop(context.Context, int) error {
+func (e *fakeNodes) stop(context.Context, int) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.c != nil {
@@ -99,9 +104,9 @@ func (e *embedded) stop(context.Context, int) error {
 	return nil
 }
 
-func (e *embedded) kill(context.Context, int) error   { return errNotHere }
-func (e *embedded) freeze(context.Context, int) error { return errNotHere }
-func (e *embedded) thaw(context.Context, int) error   { return errNotHere }
-func (e *embedded) exited(int) error                  { return nil }
-func (e *embedded) log(int) string                    { return e.logged.String() }
-func (e *embedded) close()                            { _ = e.stop(context.Background(), 0) }
+func (e *fakeNodes) kill(context.Context, int) error   { return errNotHere }
+func (e *fakeNodes) freeze(context.Context, int) error { return errNotHere }
+func (e *fakeNodes) thaw(context.Context, int) error   { return errNotHere }
+func (e *fakeNodes) exited(int) error                  { return nil }
+func (e *fakeNodes) log(int) string                    { return e.logged.String() }
+func (e *fakeNodes) close()                            { _ = e.stop(context.Background(), 0) }

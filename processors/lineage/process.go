@@ -93,6 +93,7 @@ func (s *step) image(p *proc, e *schemas.ProcessExec) {
 			*f.to = *f.from
 		}
 	}
+	x.Detach()
 	switch {
 	case x.CreatedTime != 0:
 		p.row.Since = x.CreatedTime

@@ -2,6 +2,7 @@ package lineage
 
 import (
 	"cmp"
+	"strings"
 
 	"github.com/amoskys/amoskys/processors/internal/paths"
 	"github.com/amoskys/amoskys/schemas"
@@ -56,7 +57,7 @@ func (s *step) nameless(q *schemas.Process) *proc {
 
 // rename gives the uid of q to a process that had none of its own.
 func (s *step) rename(p *proc, q *schemas.Process) {
-	old := p.uid()
+	old, uid := p.uid(), strings.Clone(q.UID)
 	h, hs := s.h, s.host
 	hs.unindexPID(p)
 	delete(hs.procs, old)
@@ -65,18 +66,18 @@ func (s *step) rename(p *proc, q *schemas.Process) {
 	if p.children > 0 {
 		for _, c := range hs.procs {
 			if c.row.ParentUID == old {
-				c.row.ParentUID = q.UID
+				c.row.ParentUID = uid
 				h.put(c)
 			}
 		}
 	}
-	p.key, p.row.Process.UID, p.row.Anonymous = hs.key+"/"+q.UID, q.UID, false
+	p.key, p.row.Process.UID, p.row.Anonymous = hs.key+"/"+uid, uid, false
 	if q.CreatedTime != 0 {
 		p.row.Process.CreatedTime, p.row.Since = q.CreatedTime, q.CreatedTime
 	}
-	if n := hs.waiting[q.UID]; n > 0 {
+	if n := hs.waiting[uid]; n > 0 {
 		p.children += n
-		delete(hs.waiting, q.UID)
+		delete(hs.waiting, uid)
 	}
 	hs.index(p)
 	h.put(p)
@@ -109,6 +110,7 @@ func (s *step) placeholder(q *schemas.Process) *proc {
 	if q.UID == "" && q.PID == 0 {
 		row.Process = schemas.Process{} // stands for all that no process is known of
 	}
+	row.Process.Detach()
 	p := s.host.add(row)
 	s.succeed(p)
 	return p
@@ -158,6 +160,9 @@ func (s *step) learn(p *proc, q *schemas.Process) bool {
 	if x.ParentPID == 0 && q.ParentPID != 0 {
 		x.ParentPID, more = q.ParentPID, true
 	}
+	if more {
+		x.Detach()
+	}
 	if image {
 		s.host.identify(p)
 	}
@@ -182,9 +187,11 @@ func (s *step) link(p *proc, parent *schemas.Process) {
 		return
 	}
 	q := s.parent(p, parent)
-	uid := parent.UID
+	var uid string
 	if q != nil {
 		uid = q.uid()
+	} else {
+		uid = strings.Clone(parent.UID)
 	}
 	if uid == "" || uid == p.uid() {
 		return

@@ -5,6 +5,7 @@
 //   - Compaction and deletion happen only in Trim, at a commit barrier with no transaction open, and behind a copy of what
 //     is compacted: kfake deletes segments before it writes the new ones.
 //   - Producers stamp ingest time, since LogAppendTime is ignored.
+//   - Members of groups join anew after each start (ForgetMembers): those it leaves out keep their partitions.
 //   - One process per directory, by a lock. The log has a size cap, and memory and disk are checked at start.
 //
 // It is one node without replication: for one machine, demonstrations and tests.
@@ -101,6 +102,9 @@ func Start(ctx context.Context, c Config) (_ *Broker, err error) {
 		return nil, err
 	}
 	if err := recoverCopy(b.dir, b.log); err != nil {
+		return nil, err
+	}
+	if err := ForgetMembers(b.dir); err != nil {
 		return nil, err
 	}
 	size, err := dirSize(b.dir)

@@ -79,7 +79,30 @@ func New(t testing.TB, stages ...streams.Stage) *Driver {
 // envelope is filled: tenant t, host h, boot b, collector test, stream p0, and the next sequence of the stream.
 func (d *Driver) Ingest(e schemas.Event, at time.Time) {
 	d.t.Helper()
-	v := e.Env()
+	d.Event(e, at)
+}
+
+// Event is Ingest with record headers.
+func (d *Driver) Event(e schemas.Event, at time.Time, hs ...kgo.RecordHeader) {
+	d.t.Helper()
+	d.complete(e.Env(), at)
+	d.Keyed(e.Env().Key(), e, at, hs...)
+}
+
+// Keyed appends an event as it is, under a key of its own.
+func (d *Driver) Keyed(key string, e schemas.Event, at time.Time, hs ...kgo.RecordHeader) {
+	d.t.Helper()
+	for _, t := range d.ingest {
+		if slices.Contains(t.Schemas, e.SchemaName()) {
+			d.Raw(t, key, d.encode(e), at, hs...)
+			return
+		}
+	}
+	d.t.Fatalf("no stage reads an ingest topic with %s", e.SchemaName())
+}
+
+// complete fills what is empty in an envelope.
+func (d *Driver) complete(v *schemas.Envelope, at time.Time) {
 	for _, f := range []struct {
 		p   *string
 		def string
@@ -95,13 +118,6 @@ func (d *Driver) Ingest(e schemas.Event, at time.Time) {
 	if v.Time == 0 {
 		v.Time = at.UnixNano()
 	}
-	for _, t := range d.ingest {
-		if slices.Contains(t.Schemas, e.SchemaName()) {
-			d.Raw(t, v.Key(), d.encode(e), at)
-			return
-		}
-	}
-	d.t.Fatalf("no stage reads an ingest topic with %s", e.SchemaName())
 }
 
 // Raw appends a record to an ingest topic as it is, whatever its bytes.

@@ -1,6 +1,7 @@
 package streamstest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -127,9 +128,9 @@ func (m *machine) step(log map[string][]*kgo.Record, r *rand.Rand) bool {
 	}
 	moved, out := false, []*kgo.Record{}
 	for _, in := range m.plan.Inputs() {
-		for _, rec := range log[in.Name] {
-			if rec.Offset < m.cursor[in.Name] || limit == 0 {
-				continue
+		for _, rec := range from(log[in.Name], m.cursor[in.Name]) {
+			if limit == 0 {
+				break
 			}
 			limit--
 			moved = true
@@ -175,6 +176,12 @@ func (m *machine) step(log map[string][]*kgo.Record, r *rand.Rand) bool {
 	}
 	m.task.Commit()
 	return true
+}
+
+// from are the records of a log from an offset on.
+func from(log []*kgo.Record, offset int64) []*kgo.Record {
+	i, _ := slices.BinarySearchFunc(log, offset, func(r *kgo.Record, at int64) int { return cmp.Compare(r.Offset, at) })
+	return log[i:]
 }
 
 // restart is a crash: the task is made anew from its changelog, compacted.
