@@ -137,6 +137,55 @@ func TestBadRecords(t *testing.T) {
 	}
 }
 
+// TestTenYearsAhead puts a record on the ingest topic whose time is ten years ahead. What the same host tells afterwards is
+// neither late nor waited for: its rules fire and its windows close as if that record had not been.
+func TestTenYearsAhead(t *testing.T) {
+	c := testbroker.StartEmbedded(t, testbroker.Options{})
+	must(t, environ(t, c, "topics"), "topics", "create")
+	v := see(t, c)
+	begin(t, environ(t, c, "chain"), "process")
+	now := time.Now()
+	past := func(n int64, ago time.Duration) *schemas.ProcessExec {
+		return attack("h1", n, now.Add(-ago).UnixNano())
+	}
+	usual := []schemas.Event{past(1, 10*time.Minute), past(5, 8*time.Minute), past(7, 5*time.Minute), past(9, time.Minute)}
+	future := attack("h1", 3, now.AddDate(10, 0, 0).UnixNano())
+	v.send(t, usual[0], future)
+	v.send(t, usual[1:]...)
+	limit := v.settle(t, chainGroup, time.Minute)
+	got := map[string]bool{}
+	for _, a := range v.mustEqual(t, "a record from the future", limit, 30*time.Second) {
+		got[a.Provenance.Causes[0]] = true
+	}
+	for _, e := range append(usual, future) {
+		if id := e.Env().EventID(); !got[id] {
+			t.Errorf("no alert of %s", id)
+		}
+	}
+	closed := func(at int64) error {
+		for _, rs := range readAll(t, v.opts, schemas.FeaturesTopic.Name, true) {
+			for _, r := range rs {
+				x, err := v.serde.Decode(t.Context(), r.Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if f, ok := x.(*schemas.FeatureVector); ok && f.EntityType == "host" && f.WindowStart <= at && at < f.WindowEnd {
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("the window around %s is not closed", time.Unix(0, at))
+	}
+	for _, e := range usual[:3] { // that of the last may go on
+		eventually(t, 30*time.Second, "features of the host", func(context.Context) error { return closed(e.Env().Time) })
+	}
+	for _, rs := range readAll(t, v.opts, schemas.LateTopic.Name, true) {
+		for _, r := range rs {
+			t.Errorf("%d bytes of %s are late", len(r.Value), r.Key)
+		}
+	}
+}
+
 // TestTooLarge collects events that no broker takes, and one that is not even read: of 5 and of 50 MB. Each loss is told
 // and counted once, and what follows is sent.
 func TestTooLarge(t *testing.T) {
@@ -190,64 +239,7 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// TestTopicDeleted takes a topic away from roles that start and from one that runs. Each ends, and names the topic and what
-// to do: none makes it anew as if nothing had been on it.
-func TestTopicDeleted(t *testing.T) {
-	c := testbroker.StartEmbedded(t, testbroker.Options{})
-	must(t, environ(t, c, "topics"), "topics", "create")
-	v := see(t, c)
-	remove := func() {
-		t.Helper()
-		if rs, err := v.adm.DeleteTopics(t.Context(), schemas.FeaturesTopic.Name); err != nil || rs.Error() != nil {
-			t.Fatal(err, rs.Error())
-		}
-	}
-	told := func(p *program, within time.Duration) {
-		t.Helper()
-		code := p.wait(t, within)
-		if talk := p.talk.String(); code != 1 || !strings.Contains(talk, schemas.FeaturesTopic.Name) || !strings.Contains(talk, "amoskys topics create") {
-			t.Errorf("%s: exit code %d, want 1, the topic and what to do:\n%s", p.name, code, tail(talk, 5))
-		} else {
-			t.Logf("%s: %s", p.name, tail(talk, 1))
-		}
-	}
-	remove()
-	out, talk, code := amoskys(t, environ(t, c, "topics"), "topics", "verify")
-	if code != 1 || !strings.Contains(out, schemas.FeaturesTopic.Name) || !strings.Contains(out, "amoskys topics create") {
-		t.Errorf("topics verify: exit code %d, %s%s", code, out, talk)
-	}
-	path := recording(t, newMixture(8, time.Now(), 100, 10), 100)
-	var roles []*program
-	for _, args := range [][]string{{"process"}, {"process", "--stage", "features"}, {"sink", "file"}, {"collect", "file", "--paths", path}} {
-		roles = append(roles, begin(t, environ(t, c, "any"), args...))
-	}
-	for _, p := range roles {
-		told(p, 30*time.Second)
-	}
-
-	must(t, environ(t, c, "topics"), "topics", "create")
-	p := begin(t, environ(t, c, "chain"), "process")
-	now := time.Now().UnixNano()
-	v.send(t, attack("h1", 1, now))
-	v.mustEqual(t, "a topic made anew", v.settle(t, chainGroup, time.Minute), 30*time.Second)
-	remove()
-	v.send(t, attack("h1", 3, now+2*60e9)) // it closes a window: there is something to write
-	told(p, time.Minute)
-	must(t, environ(t, c, "topics"), "topics", "create")
-	begin(t, environ(t, c, "chain"), "process")
-	v.mustEqual(t, "a topic made anew for a chain that ran", v.settle(t, chainGroup, time.Minute), 30*time.Second)
-	p = begin(t, environ(t, c, "chain"), "process", "--stage", "scoring")
-	eventually(t, time.Minute, "a task", func(context.Context) error {
-		if text := p.talk.String(); strings.Count(text, "task restored") < 4 {
-			return errors.New(tail(text, 5))
-		}
-		return nil
-	})
-	remove()
-	told(p, time.Minute)
-}
-
-// TestBrokerAway takes the broker away for twenty seconds while events are processed: kfake is closed and opened again,
+// TestBrokerAway takes the broker away for twenty seconds (a minute in long runs) while events are processed: kfake is closed and opened again,
 // Apache Kafka is stopped in mid-breath.
 func TestBrokerAway(t *testing.T) {
 	t.Run("kfake", func(t *testing.T) {
@@ -280,8 +272,12 @@ func brokerAway(t *testing.T, c *testbroker.Cluster, leave, back func(int) error
 	if err := leave(0); err != nil {
 		t.Fatal(err)
 	}
+	lasts := 20 * time.Second // the time without a broker is what is tested
+	if long() {
+		lasts = time.Minute
+	}
 	select {
-	case <-time.After(20 * time.Second): // the time without a broker is what is tested
+	case <-time.After(lasts):
 	case <-p.exited:
 		t.Fatalf("the chain ended without a broker:\n%s", tail(p.talk.String(), 20))
 	}

@@ -30,6 +30,8 @@ type view struct {
 	serde *schemas.Serde
 	adm   *kadm.Client
 	suite []*streams.Processor
+
+	pouring *streams.Producer // see pour
 }
 
 // see opens a view. The topics must be there.

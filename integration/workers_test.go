@@ -3,6 +3,8 @@ package integration
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"math/rand/v2"
 	"regexp"
 	"strings"
@@ -32,7 +34,7 @@ func TestWorkersKilled(t *testing.T) {
 				chaos(t)
 			}
 			if long() {
-				k.rounds = 15 // ten minutes
+				k.rounds = 12 // five minutes and more
 			}
 			c := testbroker.Start(t, testbroker.Options{Brokers: 3, GroupSession: groupSession})
 			replicated := "AMOSKYS_TOPICS_REPLICATION=3"
@@ -127,11 +129,11 @@ func (k *killer) start(t *testing.T, i int) {
 	k.running[i] = begin(t, k.envs[i], k.args...)
 }
 
-// freeze lets a worker with partitions stand still until they are another's, and sees that it notices.
+// freeze lets a worker with partitions stand still until all of them are others', and sees that it notices.
 func (k *killer) freeze(t *testing.T, p *program) {
 	t.Helper()
 	eventually(t, 30*time.Second, "a worker with partitions", func(context.Context) error {
-		if text := p.talk.String(); owned(text) == 0 {
+		if text := p.talk.String(); len(owned(text)) == 0 {
 			return errors.New(tail(text, 5))
 		}
 		return nil
@@ -140,22 +142,38 @@ func (k *killer) freeze(t *testing.T, p *program) {
 		t.Fatal(err)
 	}
 	said := len(p.talk.String())
+	mine := owned(p.talk.String())
 	<-time.After(groupSession + 2*time.Second) // the time without a word is what is tested
+	eventually(t, 30*time.Second, "others with the partitions of the worker that stands still", func(context.Context) error {
+		left := maps.Clone(mine)
+		for _, other := range k.running {
+			if other != nil && other != p {
+				maps.DeleteFunc(left, func(part string, _ bool) bool { return owned(other.talk.String())[part] })
+			}
+		}
+		if len(left) > 0 {
+			return fmt.Errorf("partitions %v are nobody's", left)
+		}
+		return nil
+	})
 	if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, 30*time.Second, "the worker that stood still to find its partitions gone", func(context.Context) error {
-		if text := p.talk.String()[said:]; !strings.Contains(text, "partitions lost") && !strings.Contains(text, "session dropped") {
-			return errors.New(tail(text, 5))
+		text := p.talk.String()[said:]
+		for _, word := range []string{"partitions lost", "partitions revoked", "session dropped"} {
+			if strings.Contains(text, word) {
+				return nil
+			}
 		}
-		return nil
+		return errors.New(tail(text, 5))
 	})
 }
 
 var moved = regexp.MustCompile(`msg="partitions (assigned|revoked|lost)".* partitions="?\[([0-9 ]*)\]`)
 
-// owned is how many partitions a worker has, by what it said.
-func owned(talk string) int {
+// owned are the partitions that a worker has, by what it said.
+func owned(talk string) map[string]bool {
 	have := map[string]bool{}
 	for _, m := range moved.FindAllStringSubmatch(talk, -1) {
 		for part := range strings.FieldsSeq(m[2]) {
@@ -164,5 +182,5 @@ func owned(talk string) int {
 			}
 		}
 	}
-	return len(have)
+	return have
 }

@@ -227,30 +227,40 @@ func changelogs(stages []streams.Stage) (ts []*schemas.Topic) {
 	return ts
 }
 
-// trim keeps the embedded log under its cap: at a commit barrier, when it has grown to nine tenths of it.
+// trim keeps the embedded log under its cap, at commit barriers. One that did not help is not tried again at once: it takes
+// from the workers the time in which they might process what is in its way.
 func (c *command) trim(ctx context.Context, b *embedded.Broker, app *streams.App) {
-	t := time.NewTicker(2 * time.Second)
-	defer t.Stop()
+	wait := trimEvery
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-t.C:
+		case <-time.After(wait):
 		}
-		if b.Size() < c.cfg.Broker.MaxBytes/10*9 {
+		wait = trimEvery
+		if !b.Full() {
 			continue
 		}
-		began := time.Now()
-		before := b.Size()
-		if err := app.Barrier(ctx, func() error { return b.Trim(ctx) }); err != nil {
-			if ctx.Err() == nil {
-				c.log.Error("log is not trimmed", "err", err)
+		began, before := time.Now(), b.Size()
+		err := app.Barrier(ctx, func() error { return b.Trim(ctx) })
+		took := time.Since(began).Round(time.Millisecond)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			wait = max(time.Second, 5*took)
+			c.log.Error("log is not trimmed", "err", err, "took", took, "next_in", wait)
+		default:
+			c.log.Info("log trimmed", "before", before, "after", b.Size(), "took", took)
+			if b.Full() { // most of it are tables
+				wait = max(time.Second, 5*took)
 			}
-			continue
 		}
-		c.log.Info("log trimmed", "before", before, "after", b.Size(), "took", time.Since(began).Round(time.Millisecond))
 	}
 }
+
+// trimEvery is how often the size of the embedded log is looked at.
+const trimEvery = 250 * time.Millisecond
 
 // group runs functions until one fails or ctx ends, and waits for all of them.
 type group struct {

@@ -23,6 +23,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/amoskys/amoskys/streams"
@@ -51,6 +52,7 @@ type Broker struct {
 	lock    io.Closer
 	cluster *kfake.Cluster
 	failed  chan error
+	tables  atomic.Int64 // size of the tables after the last trim, bytes
 	stop    context.CancelFunc
 	watch   sync.WaitGroup
 	close   sync.Once
@@ -220,20 +222,32 @@ func writable(dir string) error {
 	return errors.Join(err, f.Close(), os.Remove(f.Name()))
 }
 
+// dirSize is what the files of a data directory take on the disk. The copy of tables that are compacted has links: what is
+// still in its place is not counted again.
 func dirSize(dir string) (n int64, err error) {
-	err = filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
+	err = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil {
 			if errors.Is(err, os.ErrNotExist) {
 				return nil // trimmed meanwhile
 			}
 			return err
 		}
-		if i, err := d.Info(); err == nil && i.Mode().IsRegular() {
+		if i, err := d.Info(); err == nil && i.Mode().IsRegular() && !linked(dir, path, i) {
 			n += i.Size()
 		}
 		return nil
 	})
 	return n, err
+}
+
+// linked says whether a file of the copy is the file that it is a copy of.
+func linked(dir, path string, i os.FileInfo) bool {
+	rel, err := filepath.Rel(filepath.Join(dir, copyDir), path)
+	if err != nil || !filepath.IsLocal(rel) {
+		return false
+	}
+	original, err := os.Stat(filepath.Join(dir, rel))
+	return err == nil && os.SameFile(original, i)
 }
 
 // logger gives kfake's words to slog.

@@ -119,7 +119,7 @@ func TestAbandonedTransactionStaysHidden(t *testing.T) {
 	}
 	// The process is killed: nothing is closed. A copy of the directory is what the disk holds then.
 	crashed := filepath.Join(t.TempDir(), "copy")
-	if err := copyTree(dir, crashed); err != nil {
+	if err := copyTree(dir, crashed, copyFile); err != nil {
 		t.Fatal(err)
 	}
 	again := start(t, Config{Dir: crashed})
@@ -235,7 +235,7 @@ func TestKilledCompactionIsPutBack(t *testing.T) {
 		t.Fatalf("partition folders %v, %v", dirs, err)
 	}
 	rel, _ := filepath.Rel(dir, dirs[0])
-	if err := copyTree(dirs[0], filepath.Join(dir, copyDir, rel)); err != nil {
+	if err := copyTree(dirs[0], filepath.Join(dir, copyDir, rel), copyFile); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, copyDone), nil, 0o600); err != nil {

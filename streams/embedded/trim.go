@@ -27,8 +27,17 @@ var (
 	ErrOverCap = errors.New("log stays over its cap")
 )
 
-// keepShare is the share of the cap that a trim leaves.
-const keepShare = 0.6
+// Shares of the cap: what a trim leaves, and from what size on it is time for one. The rest is for what comes in until the
+// trim has begun.
+const (
+	keepShare = 0.5
+	fullShare = 0.85
+)
+
+// Full says that it is time for a Trim, which has every table twice for a moment: as it was and as it will be.
+func (b *Broker) Full() bool {
+	return b.Size()+b.tables.Load() > int64(fullShare*float64(b.c.MaxBytes))
+}
 
 // Trim brings the log under its cap: it compacts tables, and deletes the oldest records of all other topics, but none that
 // a consumer group has not yet processed. Call it at a commit barrier: while a transaction is open it refuses.
@@ -90,7 +99,8 @@ const (
 )
 
 // compact compacts the tables. kfake deletes the segments of a partition before it writes the new ones, so a kill in
-// between would lose it: the copy is put back at the next start.
+// between would lose it: the copy is put back at the next start. It is of links: kfake only appends to files, or writes new
+// ones, so a copy of bytes would take time and room for nothing.
 func (b *Broker) compact(topics map[string]bool) error {
 	dirs, err := partitionDirs(b.dir, topics)
 	if err != nil {
@@ -101,7 +111,7 @@ func (b *Broker) compact(topics map[string]bool) error {
 		if err != nil {
 			return err
 		}
-		if err := copyTree(d, filepath.Join(b.dir, copyDir, rel)); err != nil {
+		if err := copyTree(d, filepath.Join(b.dir, copyDir, rel), linkFile); err != nil {
 			return fmt.Errorf("copy %s: %w", rel, err)
 		}
 	}
@@ -109,6 +119,15 @@ func (b *Broker) compact(topics map[string]bool) error {
 		return err
 	}
 	b.cluster.Compact()
+	var left int64
+	for _, d := range dirs {
+		n, err := dirSize(d)
+		if err != nil {
+			return err
+		}
+		left += n
+	}
+	b.tables.Store(left)
 	return dropCopy(b.dir)
 }
 
@@ -134,7 +153,7 @@ func recoverCopy(dir string, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(os.RemoveAll(filepath.Join(dir, rel)), copyTree(d, filepath.Join(dir, rel))); err != nil {
+		if err := errors.Join(os.RemoveAll(filepath.Join(dir, rel)), copyTree(d, filepath.Join(dir, rel), linkFile)); err != nil {
 			return fmt.Errorf("put back %s: %w", rel, err)
 		}
 	}
@@ -156,7 +175,8 @@ func partitionDirs(dir string, topics map[string]bool) (out []string, err error)
 	return out, nil
 }
 
-func copyTree(from, to string) error {
+// copyTree makes a folder again, its files by one of linkFile and copyFile.
+func copyTree(from, to string, file func(from, to string) error) error {
 	return filepath.WalkDir(from, func(path string, d os.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -168,8 +188,16 @@ func copyTree(from, to string) error {
 		if d.IsDir() {
 			return os.MkdirAll(filepath.Join(to, rel), 0o700)
 		}
-		return copyFile(path, filepath.Join(to, rel))
+		return file(path, filepath.Join(to, rel))
 	})
+}
+
+// linkFile gives a file a second name, or copies it where the file system has no links.
+func linkFile(from, to string) error {
+	if os.Link(from, to) == nil {
+		return nil
+	}
+	return copyFile(from, to)
 }
 
 func copyFile(from, to string) error {
