@@ -1,6 +1,7 @@
 package streamstest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -74,6 +75,7 @@ type machine struct {
 	task      *streams.Task
 	changelog []*kgo.Record
 	cursor    map[string]int64
+	turn      int // the input that is read next
 }
 
 // run plays the whole input log. With a random source it ends transactions anywhere, aborts some, and crashes.
@@ -125,23 +127,8 @@ func (m *machine) step(log map[string][]*kgo.Record, r *rand.Rand) bool {
 	if r != nil {
 		limit, abort, crash = 1+r.IntN(20), r.IntN(4) == 0, r.IntN(6) == 0
 	}
-	moved, out := false, []*kgo.Record{}
-	for _, in := range m.plan.Inputs() {
-		for _, rec := range log[in.Name] {
-			if rec.Offset < m.cursor[in.Name] || limit == 0 {
-				continue
-			}
-			limit--
-			moved = true
-			x := *rec
-			if err := m.task.Offer(context.Background(), &x); err != nil {
-				m.d.t.Fatal(err)
-			}
-			m.cursor[in.Name] = rec.Offset + 1
-			out = append(out, m.task.Take()...)
-		}
-	}
-	if !moved {
+	out, taken := m.offer(log, limit)
+	if !taken {
 		return false
 	}
 	rows, err := m.task.Flush()
@@ -175,6 +162,31 @@ func (m *machine) step(log map[string][]*kgo.Record, r *rand.Rand) bool {
 	}
 	m.task.Commit()
 	return true
+}
+
+// offer gives the task up to limit records, and returns what they gave, and whether there were any. The inputs take turns,
+// over the ends of transactions too: if one of them were read to its end first, an abort, which gives back what is held for
+// want of the others, would undo all of it each time, and a long log would never be done.
+func (m *machine) offer(log map[string][]*kgo.Record, limit int) (out []*kgo.Record, taken bool) {
+	m.d.t.Helper()
+	inputs := m.plan.Inputs()
+	for idle := 0; limit > 0 && idle < len(inputs); m.turn = (m.turn + 1) % len(inputs) {
+		in := inputs[m.turn].Name
+		i, _ := slices.BinarySearchFunc(log[in], m.cursor[in], func(r *kgo.Record, at int64) int { return cmp.Compare(r.Offset, at) })
+		if i == len(log[in]) {
+			idle++
+			continue
+		}
+		idle, taken = 0, true
+		limit--
+		x := *log[in][i]
+		if err := m.task.Offer(context.Background(), &x); err != nil {
+			m.d.t.Fatal(err)
+		}
+		m.cursor[in] = x.Offset + 1
+		out = append(out, m.task.Take()...)
+	}
+	return out, taken
 }
 
 // restart is a crash: the task is made anew from its changelog, compacted.
