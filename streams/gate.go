@@ -25,7 +25,8 @@ type gate struct {
 	t        *Task
 	streams  *Table[streamRow]
 	coverage *Table[schemas.Coverage]
-	ids      map[streamKey]string // StreamID by its parts, to build the text once
+	places   map[streamKey]*Row[streamRow] // by the parts of StreamID, to build the text once
+	hosts    map[string]*Row[schemas.Coverage]
 }
 
 // streamRow is how far the sequence of one stream has come.
@@ -39,27 +40,22 @@ func (g *gate) init(t *Task, b *Builder) {
 	g.t = t
 	g.streams = NewTable[streamRow](b, "stream")
 	g.coverage = NewTable[schemas.Coverage](b, "coverage")
-	g.ids = map[streamKey]string{}
+	g.places, g.hosts = map[streamKey]*Row[streamRow]{}, map[string]*Row[schemas.Coverage]{}
 }
 
 // pass says whether the event is new, sets the record's causes and coverage, and returns a loss event if numbers are
 // missing before it. The first event seen of a stream begins its count, whatever its number: what came before may have
 // left the log.
 func (g *gate) pass(e *schemas.Envelope, r *Record) (lost *schemas.CollectorStatus, fresh bool) {
-	k := streamKey{e.Tenant, e.Host, e.Boot, e.Collector, e.Stream}
-	id, ok := g.ids[k]
-	if !ok {
-		id = e.StreamID()
-		g.ids[k] = id
-	}
-	cov, _ := g.coverage.Get(r.Key)
+	place, host := g.place(e), g.host(r.Key)
+	cov, _ := host.Get()
 	if cov.Since == 0 {
 		cov.Since = e.Time
 	}
-	row, seen := g.streams.Get(id)
+	row, seen := place.Get()
 	if seen && e.Sequence <= row.Last {
 		cov.Repeats++
-		g.coverage.Put(r.Key, cov)
+		host.Put(cov)
 		g.t.counts.Repeats++
 		return nil, false
 	}
@@ -70,7 +66,7 @@ func (g *gate) pass(e *schemas.Envelope, r *Record) (lost *schemas.CollectorStat
 		lost = lossOf(e, row.Last+1, e.Sequence-1)
 	}
 	cov.Received++
-	g.streams.Put(id, streamRow{e.Sequence})
+	place.Put(streamRow{e.Sequence})
 	r.Causes, r.Coverage = []string{e.EventID()}, cov
 	if s, ok := r.Value.(*schemas.CollectorStatus); ok && e.ActivityID == StatusSuppressed {
 		for _, c := range s.Counters {
@@ -78,8 +74,31 @@ func (g *gate) pass(e *schemas.Envelope, r *Record) (lost *schemas.CollectorStat
 		}
 		r.Coverage = cov
 	}
-	g.coverage.Put(r.Key, cov)
+	host.Put(cov)
 	return lost, true
+}
+
+// place returns the row of the event's stream.
+func (g *gate) place(e *schemas.Envelope) *Row[streamRow] {
+	k := streamKey{e.Tenant, e.Host, e.Boot, e.Collector, e.Stream}
+	r := g.places[k]
+	if r == nil {
+		x := g.streams.Row(e.StreamID())
+		r = &x
+		g.places[k] = r
+	}
+	return r
+}
+
+// host returns the row of the coverage of a record key.
+func (g *gate) host(key string) *Row[schemas.Coverage] {
+	r := g.hosts[key]
+	if r == nil {
+		x := g.coverage.Row(key)
+		r = &x
+		g.hosts[x.Key()] = r
+	}
+	return r
 }
 
 func lossOf(e *schemas.Envelope, from, to int64) *schemas.CollectorStatus {

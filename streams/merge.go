@@ -64,7 +64,7 @@ func (m *merge) reset() {
 			m.by[in.Name][p] = s
 		}
 	}
-	if d, ok := m.t.done.Get("done"); ok {
+	if d, ok := m.t.done.Get(); ok {
 		m.t.last = d
 		for _, s := range m.sources {
 			s.done, s.before = d, d

@@ -32,9 +32,10 @@ type Task struct {
 	// of the group being processed
 	origin schemas.Origin
 	out    []*kgo.Record
-	buf    []byte
+	buf    []byte // what is being encoded
+	made   made
 
-	done      *Table[schemas.Origin] // the origin up to which everything is processed, under the key "done"
+	done      Row[schemas.Origin] // the origin up to which everything is processed
 	last      schemas.Origin         // the same, in memory
 	reported  schemas.Origin         // last one told in progress records
 	activated bool
@@ -78,7 +79,7 @@ func newTask(p *Plan, partition int32) *Task {
 	t := &Task{Partition: partition, plan: p, encoders: map[string]schemas.Encoder{}, counts: Counts{Processors: map[string]*ProcessorCounts{}}}
 	t.decoder = p.serde.NewDecoder()
 	own := &Builder{t: t, proc: "engine", self: &handler{}}
-	t.done = NewTable[schemas.Origin](own, "done")
+	t.done = NewTable[schemas.Origin](own, "done").Row("done")
 	t.active = NewTable[activeRow](own, "active")
 	t.merge.init(t, own)
 	t.gate.init(t, own)
@@ -151,6 +152,7 @@ func (t *Task) run(group []*held) {
 			tick = true
 		}
 	}
+	t.keep() // that they came is no processor's to undo
 	for _, h := range t.handlers {
 		t.work(h)
 		if tick {
@@ -162,7 +164,7 @@ func (t *Task) run(group []*held) {
 		t.merge.processed(group[i])
 	}
 	t.last = t.origin
-	t.done.Put("done", t.origin)
+	t.done.Put(t.origin)
 	t.keep()
 	if t.plan.Observe != nil {
 		t.plan.Observe(t.Partition, t.origin)
@@ -334,12 +336,15 @@ func (t *Task) keep() {
 // ingest time: an unset timestamp would be the wall clock.
 func (t *Task) produce(topic string, key, value []byte, hs []kgo.RecordHeader) {
 	t.counts.Out++
-	t.out = append(t.out, &kgo.Record{Topic: topic, Partition: t.Partition, Key: key, Value: value, Headers: hs, Timestamp: time.UnixMilli(t.origin.IngestTime)})
+	r := t.made.record()
+	*r = kgo.Record{Topic: topic, Partition: t.Partition, Key: key, Value: value, Headers: hs, Timestamp: time.UnixMilli(t.origin.IngestTime)}
+	t.out = append(t.out, r)
 }
 
 func (h *handler) position(o schemas.Origin, emit int32) kgo.RecordHeader {
 	p := position{o, h.p.Name, emit}
-	return kgo.RecordHeader{Key: HeaderOrigin, Value: p.append(make([]byte, 0, 24+len(p.producer)+len(o.Topic)))}
+	var room [128]byte
+	return kgo.RecordHeader{Key: HeaderOrigin, Value: h.ctx.t.made.bytes(p.append(room[:0]))}
 }
 
 // Take returns the records made since the last call, in order; partition and timestamp are set.
