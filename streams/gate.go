@@ -2,6 +2,8 @@ package streams
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/amoskys/amoskys/schemas"
 )
@@ -27,6 +29,7 @@ type gate struct {
 	coverage *Table[schemas.Coverage]
 	places   map[streamKey]*Row[streamRow] // by the parts of StreamID, to build the text once
 	hosts    map[string]*Row[schemas.Coverage]
+	buf      []byte
 }
 
 // streamRow is how far the sequence of one stream has come.
@@ -67,7 +70,7 @@ func (g *gate) pass(e *schemas.Envelope, r *Record) (lost *schemas.CollectorStat
 	}
 	cov.Received++
 	place.Put(streamRow{e.Sequence})
-	r.Causes, r.Coverage = []string{e.EventID()}, cov
+	r.Causes, r.Coverage = []string{g.eventID(place.Key(), e.Sequence)}, cov
 	if s, ok := r.Value.(*schemas.CollectorStatus); ok && e.ActivityID == StatusSuppressed {
 		for _, c := range s.Counters {
 			cov.Suppressed += c.Count
@@ -76,6 +79,13 @@ func (g *gate) pass(e *schemas.Envelope, r *Record) (lost *schemas.CollectorStat
 	}
 	host.Put(cov)
 	return lost, true
+}
+
+// eventID is the id of an event: that of its stream and its number.
+func (g *gate) eventID(stream string, sequence int64) string {
+	g.buf = append(append(g.buf[:0], stream...), '/')
+	g.buf = strconv.AppendInt(g.buf, sequence, 10)
+	return string(g.buf)
 }
 
 // place returns the row of the event's stream.
@@ -94,7 +104,7 @@ func (g *gate) place(e *schemas.Envelope) *Row[streamRow] {
 func (g *gate) host(key string) *Row[schemas.Coverage] {
 	r := g.hosts[key]
 	if r == nil {
-		x := g.coverage.Row(key)
+		x := g.coverage.Row(strings.Clone(key))
 		r = &x
 		g.hosts[x.Key()] = r
 	}

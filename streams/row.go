@@ -1,38 +1,28 @@
 package streams
 
-import "strings"
-
 // A Row is the place of one key in a table. It is the key, looked up once: what it does is what the table's methods do for
 // that key, whatever became of the row in between by commits, roll-backs, refused records and deletes. So it may be kept for
 // as long as the handler. It gives values, no pointers into the table: a change is made by Put, and so can be undone. The
 // zero value is of no use; see Table.Row.
 type Row[V any] struct {
-	t *Table[V]
-	r *row[V]
+	t   *Table[V]
+	key string
+	r   *row[V] // nil if it was not looked up since the table has one of the key
 }
 
-// Row returns the place of a key, which need not have a value.
-func (t *Table[V]) Row(key string) Row[V] {
-	if r := t.rows[key]; r != nil {
-		return Row[V]{t, r}
-	}
-	return Row[V]{t, &row[V]{key: strings.Clone(key), gone: true}}
-}
+// Row returns the place of a key, which need not have a value. The key is kept: it must not be a piece of a large text.
+func (t *Table[V]) Row(key string) Row[V] { return Row[V]{t, key, t.rows[key]} }
 
-// at finds the row anew if it has left the table. It returns nil if the table has none of its key.
+// at finds the row, anew if it has left the table. It returns nil if the table has none of its key.
 func (h *Row[V]) at() *row[V] {
-	if h.r.gone {
-		r := h.t.rows[h.r.key]
-		if r == nil {
-			return nil
-		}
-		h.r = r
+	if h.r == nil || h.r.gone {
+		h.r = h.t.rows[h.key]
 	}
 	return h.r
 }
 
 // Key is the key.
-func (h *Row[V]) Key() string { return h.r.key }
+func (h *Row[V]) Key() string { return h.key }
 
 // Get returns the value.
 func (h *Row[V]) Get() (v V, ok bool) {
@@ -52,7 +42,7 @@ func (h *Row[V]) Has() bool {
 func (h *Row[V]) Put(v V) {
 	r := h.at()
 	if r == nil {
-		r = h.t.insert(h.r.key)
+		r = h.t.insert(h.key)
 		h.r = r
 	}
 	h.t.mark(r)
@@ -61,7 +51,7 @@ func (h *Row[V]) Put(v V) {
 
 // Delete removes the value.
 func (h *Row[V]) Delete() {
-	if h.Has() {
-		h.t.remove(h.r)
+	if r := h.at(); r != nil && r.has {
+		h.t.remove(r)
 	}
 }

@@ -105,7 +105,7 @@ func (t *Table[V]) remove(r *row[V]) {
 func (t *Table[V]) touch(key string) *row[V] {
 	r := t.rows[key]
 	if r == nil {
-		r = t.insert(key)
+		r = t.insert(strings.Clone(key)) // the caller's text may be part of a large buffer
 	}
 	t.mark(r)
 	return r
@@ -113,8 +113,8 @@ func (t *Table[V]) touch(key string) *row[V] {
 
 // insert makes a row without a value.
 func (t *Table[V]) insert(key string) *row[V] {
-	r := &row[V]{key: strings.Clone(key)} // the caller's text may be part of a large buffer
-	t.rows[r.key] = r
+	r := &row[V]{key: key}
+	t.rows[key] = r
 	return r
 }
 

@@ -36,8 +36,8 @@ type Task struct {
 	made   made
 
 	done      Row[schemas.Origin] // the origin up to which everything is processed
-	last      schemas.Origin         // the same, in memory
-	reported  schemas.Origin         // last one told in progress records
+	last      schemas.Origin      // the same, in memory
+	reported  schemas.Origin      // last one told in progress records
 	activated bool
 	active    *Table[activeRow]
 	dirty     bool

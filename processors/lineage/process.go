@@ -10,16 +10,16 @@ func (s *step) exec(e *schemas.ProcessExec) error {
 	p := s.started(e)
 	if p.row.Started && same(p, &e.Process) && (e.Snapshot || s.at-p.row.Executed <= skew) {
 		p.act.Held++
-		s.h.putActivity(p)
+		p.putActivity()
 		if s.learn(p, &e.Process) {
-			s.h.put(p)
+			p.put()
 		}
 		return nil
 	}
 	early := !p.row.seen() && p.act.acted() || p.row.Ended != 0
 	s.image(p, e)
 	s.link(p, &e.Parent)
-	s.h.put(p)
+	p.put()
 
 	r := s.record(p, "exec")
 	r.OutOfOrder = early
@@ -128,7 +128,7 @@ func (s *step) fork(e *schemas.ProcessFork) {
 			UserName: x.UserName, ContainerUID: x.ContainerUID, SHA256: x.SHA256, Integrity: x.Integrity})
 	}
 	p.row.Forked = true
-	s.h.put(p)
+	p.put()
 }
 
 // exit takes the end of a process. One that wrote nothing before leaves nothing to close.
