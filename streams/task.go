@@ -110,7 +110,7 @@ func (t *Task) encoder(name string) (schemas.Encoder, error) {
 // at or before the position the task has reached is passed over.
 func (t *Task) Offer(ctx context.Context, r *kgo.Record) error {
 	if len(r.Value) > 0 {
-		if _, err := t.plan.serde.Name(ctx, r.Value); errors.Is(err, schemas.ErrRegistryUnavailable) {
+		if _, err := t.decoder.Name(ctx, r.Value); errors.Is(err, schemas.ErrRegistryUnavailable) {
 			return malformed(r, err)
 		}
 	}
@@ -175,7 +175,7 @@ func (t *Task) run(group []*held) {
 func (t *Task) route(x *held) (tick bool) {
 	ingest := x.at.producer == ""
 	var v schemas.Payload
-	name, err := t.plan.serde.Name(context.Background(), x.rec.Value)
+	name, err := t.decoder.Name(context.Background(), x.rec.Value)
 	if err == nil {
 		switch {
 		case name == "Tick":
