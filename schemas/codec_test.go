@@ -159,6 +159,11 @@ func FuzzDecode(f *testing.F) {
 		if (err == nil) != (rerr == nil) {
 			t.Fatalf("decoding anew gives %v, into a reused value %v", err, rerr)
 		}
+		name, nerr := s.Name(t.Context(), value)
+		known, kerr := d.Name(t.Context(), value)
+		if name != known || (nerr == nil) != (kerr == nil) {
+			t.Fatalf("the name is %q, %v anew, %q, %v of a schema that was met before", name, nerr, known, kerr)
+		}
 		if err != nil {
 			return
 		}

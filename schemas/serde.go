@@ -217,7 +217,7 @@ func (s *Serde) decoder(ctx context.Context, value []byte) (*decoder, []byte, er
 	if len(value) < headerLen || value[0] != 0 {
 		return nil, nil, ErrNotFramed
 	}
-	id := int32(binary.BigEndian.Uint32(value[1:headerLen]))
+	id := schemaID(value)
 	if d, ok := s.writer.Load(id); ok {
 		return d.(*decoder), value[headerLen:], nil
 	}
@@ -269,18 +269,28 @@ func cutNamespace(name string) (string, bool) {
 }
 
 // A Decoder decodes into one reused value per schema: what it returns is valid until the next value of the same schema
-// is decoded. It belongs to one goroutine.
+// is decoded. It belongs to one goroutine, and remembers by itself which schemas it has met.
 type Decoder struct {
-	s    *Serde
-	last map[string]Payload
+	s     *Serde
+	known map[int32]*decoder
+	last  map[string]Payload
 }
 
 // NewDecoder returns a decoder with values of its own.
-func (s *Serde) NewDecoder() *Decoder { return &Decoder{s, map[string]Payload{}} }
+func (s *Serde) NewDecoder() *Decoder { return &Decoder{s, map[int32]*decoder{}, map[string]Payload{}} }
+
+// Name peeks at the name of the schema that a value was written with, without decoding it.
+func (d *Decoder) Name(ctx context.Context, value []byte) (string, error) {
+	x, _, err := d.decoder(ctx, value)
+	if err != nil {
+		return "", err
+	}
+	return x.name, nil
+}
 
 // Decode decodes a value into the reused payload of its schema.
 func (d *Decoder) Decode(ctx context.Context, value []byte) (Payload, error) {
-	x, body, err := d.s.decoder(ctx, value)
+	x, body, err := d.decoder(ctx, value)
 	if err != nil {
 		return nil, err
 	}
@@ -293,6 +303,22 @@ func (d *Decoder) Decode(ctx context.Context, value []byte) (Payload, error) {
 	}
 	return v, x.into(body, v)
 }
+
+func (d *Decoder) decoder(ctx context.Context, value []byte) (*decoder, []byte, error) {
+	if len(value) >= headerLen && value[0] == 0 {
+		if x := d.known[schemaID(value)]; x != nil {
+			return x, value[headerLen:], nil
+		}
+	}
+	x, body, err := d.s.decoder(ctx, value)
+	if err == nil {
+		d.known[schemaID(value)] = x
+	}
+	return x, body, err
+}
+
+// schemaID reads the id in the header of a value, which must have one.
+func schemaID(value []byte) int32 { return int32(binary.BigEndian.Uint32(value[1:headerLen])) }
 
 // A LocalRegistry gives ids in the order of registration and keeps them in memory: for tests, scenarios and tools that
 // have no broker. The zero value is ready to use.

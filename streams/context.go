@@ -2,7 +2,6 @@ package streams
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -141,7 +140,7 @@ func (c *Context) write(t *schemas.Topic, r *Record) error {
 	if tr := r.TraceID(); tr != "" {
 		hs = append(hs, kgo.RecordHeader{Key: HeaderTrace, Value: traceparent(tr)})
 	}
-	c.t.produce(t.Name, []byte(r.Key), slices.Clone(b), hs)
+	c.t.produce(t.Name, c.t.made.text(r.Key), c.t.made.bytes(b), hs)
 	return nil
 }
 

@@ -3,6 +3,8 @@ package streams
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/amoskys/amoskys/schemas"
 )
@@ -26,8 +28,10 @@ type gate struct {
 	t        *Task
 	streams  *Table[streamRow]
 	coverage *Table[schemas.Coverage]
-	gaps     *Table[gapRow]       // by stream, like streams
-	ids      map[streamKey]string // StreamID by its parts, to build the text once
+	gaps     *Table[gapRow]                // by stream, like streams
+	places   map[streamKey]*Row[streamRow] // by the parts of StreamID, to build the text once
+	hosts    map[string]*Row[schemas.Coverage]
+	buf      []byte
 }
 
 // streamRow is how far the sequence of one stream has come.
@@ -57,22 +61,22 @@ func (g *gate) init(t *Task, b *Builder) {
 	g.streams = NewTable[streamRow](b, "stream")
 	g.coverage = NewTable[schemas.Coverage](b, "coverage")
 	g.gaps = NewTable[gapRow](b, "gap")
-	g.ids = map[streamKey]string{}
+	g.places, g.hosts = map[streamKey]*Row[streamRow]{}, map[string]*Row[schemas.Coverage]{}
 }
 
 // pass says whether the event is new, sets the record's causes and coverage, and returns a loss event if numbers are
 // missing before it. The first event seen of a stream begins its count, whatever its number: what came before may have
 // left the log.
 func (g *gate) pass(e *schemas.Envelope, r *Record) (lost *schemas.CollectorStatus, fresh bool) {
-	id := g.id(e)
-	cov, _ := g.coverage.Get(r.Key)
+	place, host := g.place(e), g.host(r.Key)
+	cov, _ := host.Get()
 	if cov.Since == 0 {
 		cov.Since = e.Time
 	}
-	row, seen := g.streams.Get(id)
+	row, seen := place.Get()
 	if seen && e.Sequence <= row.Last {
 		cov.Repeats++
-		g.coverage.Put(r.Key, cov)
+		host.Put(cov)
 		g.t.counts.Repeats++
 		return nil, false
 	}
@@ -83,30 +87,19 @@ func (g *gate) pass(e *schemas.Envelope, r *Record) (lost *schemas.CollectorStat
 		lost = lossOf(e, row.Last+1, e.Sequence-1)
 	}
 	if e.Sequence > row.Last+1 {
-		g.open(id, gap{row.Last + 1, e.Sequence - 1, seen})
+		g.open(place.Key(), gap{row.Last + 1, e.Sequence - 1, seen})
 	}
 	cov.Received++
-	g.streams.Put(id, streamRow{e.Sequence})
-	r.Causes, r.Coverage = []string{e.EventID()}, cov
+	place.Put(streamRow{e.Sequence})
+	r.Causes, r.Coverage = []string{g.eventID(place.Key(), e.Sequence)}, cov
 	if s, ok := r.Value.(*schemas.CollectorStatus); ok && e.ActivityID == StatusSuppressed {
 		for _, c := range s.Counters {
 			cov.Suppressed += c.Count
 		}
 		r.Coverage = cov
 	}
-	g.coverage.Put(r.Key, cov)
+	host.Put(cov)
 	return lost, true
-}
-
-// id is the StreamID of an event.
-func (g *gate) id(e *schemas.Envelope) string {
-	k := streamKey{e.Tenant, e.Host, e.Boot, e.Collector, e.Stream}
-	id, ok := g.ids[k]
-	if !ok {
-		id = e.StreamID()
-		g.ids[k] = id
-	}
-	return id
 }
 
 func (g *gate) open(id string, x gap) {
@@ -117,7 +110,7 @@ func (g *gate) open(id string, x gap) {
 
 // refill lets an event that is re-driven into its gap: it is new, and not lost after all. It says whether there is one.
 func (g *gate) refill(e *schemas.Envelope, r *Record) bool {
-	id := g.id(e)
+	id := g.place(e).Key()
 	row, _ := g.gaps.Get(id)
 	i := slices.IndexFunc(row.Gaps, func(x gap) bool { return x.From <= e.Sequence && e.Sequence <= x.To })
 	if i < 0 {
@@ -135,14 +128,48 @@ func (g *gate) refill(e *schemas.Envelope, r *Record) bool {
 	} else {
 		g.gaps.Delete(id)
 	}
-	cov, _ := g.coverage.Get(r.Key)
+	host := g.host(r.Key)
+	cov, _ := host.Get()
 	cov.Received++
 	if x.Told {
 		cov.Lost--
 	}
-	g.coverage.Put(r.Key, cov)
-	r.Causes, r.Coverage = []string{e.EventID()}, cov
+	host.Put(cov)
+	r.Causes, r.Coverage = []string{g.eventID(id, e.Sequence)}, cov
 	return true
+}
+
+// eventID is the id of an event: that of its stream and its number.
+func (g *gate) eventID(stream string, sequence int64) string {
+	g.buf = append(append(g.buf[:0], stream...), '/')
+	g.buf = strconv.AppendInt(g.buf, sequence, 10)
+	return string(g.buf)
+}
+
+// place returns the row of the event's stream.
+func (g *gate) place(e *schemas.Envelope) *Row[streamRow] {
+	k := streamKey{e.Tenant, e.Host, e.Boot, e.Collector, e.Stream}
+	r := g.places[k]
+	if r == nil {
+		x := g.streams.Row(e.StreamID())
+		r = &x
+		for _, s := range []*string{&k.tenant, &k.host, &k.boot, &k.collector, &k.stream} {
+			*s = strings.Clone(*s) // not to keep the rest of the event
+		}
+		g.places[k] = r
+	}
+	return r
+}
+
+// host returns the row of the coverage of a record key.
+func (g *gate) host(key string) *Row[schemas.Coverage] {
+	r := g.hosts[key]
+	if r == nil {
+		x := g.coverage.Row(strings.Clone(key))
+		r = &x
+		g.hosts[x.Key()] = r
+	}
+	return r
 }
 
 func lossOf(e *schemas.Envelope, from, to int64) *schemas.CollectorStatus {

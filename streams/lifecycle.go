@@ -20,19 +20,15 @@ func (t *Task) Flush() ([]*kgo.Record, error) {
 	for _, s := range t.stores {
 		name := s.name()
 		err := s.flush(func(key string, value []byte) {
-			out = append(out, &kgo.Record{Topic: topic, Partition: t.Partition, Key: rowKey(name, key), Value: value})
+			r := t.made.record()
+			*r = kgo.Record{Topic: topic, Partition: t.Partition, Key: t.made.rowKey(name, key), Value: t.made.bytes(value)}
+			out = append(out, r)
 		})
 		if err != nil {
 			return nil, fmt.Errorf("flush task %s/%d: %w", t.plan.stage, t.Partition, err)
 		}
 	}
 	return out, nil
-}
-
-// rowKey is the key of a changelog record: the name of the table, a zero byte, and the key of the row.
-func rowKey(table, key string) []byte {
-	b := make([]byte, 0, len(table)+1+len(key))
-	return append(append(append(b, table...), 0), key...)
 }
 
 // Commit makes everything since the last Commit or Rollback final.
@@ -97,7 +93,7 @@ func (t *Task) Snapshot(f func(key, value []byte) error) error {
 		return fmt.Errorf("snapshot task %s/%d: it has uncommitted changes", t.plan.stage, t.Partition)
 	}
 	for _, s := range t.stores {
-		if err := s.each(func(key string, value []byte) error { return f(rowKey(s.name(), key), value) }); err != nil {
+		if err := s.each(func(key string, value []byte) error { return f(t.made.rowKey(s.name(), key), value) }); err != nil {
 			return err
 		}
 	}

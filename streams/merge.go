@@ -16,6 +16,7 @@ type merge struct {
 	sources []*source
 	by      map[string]map[string]*source // topic -> producer
 	pos     *Table[inputRow]              // by topic
+	places  map[string]*Row[inputRow]     // of pos, by topic
 	offset  map[string]int64              // next offset to accept, by topic
 	ingest  map[string]int64              // ingest time that an ingest topic has reached
 	group   []*held
@@ -54,10 +55,13 @@ func (m *merge) init(t *Task, b *Builder) {
 
 // reset drops what is held and starts again from the processed positions.
 func (m *merge) reset() {
+	m.places = map[string]*Row[inputRow]{}
 	m.sources, m.by, m.offset, m.ingest = nil, map[string]map[string]*source{}, map[string]int64{}, map[string]int64{}
 	for _, in := range m.t.plan.inputs {
 		m.by[in.Name] = map[string]*source{}
-		row, _ := m.pos.Get(in.Name)
+		place := m.pos.Row(in.Name)
+		m.places[in.Name] = &place
+		row, _ := place.Get()
 		m.offset[in.Name], m.ingest[in.Name] = row.Offset, row.IngestTime
 		producers := m.t.plan.sources[in.Name]
 		if in.Kind == schemas.Ingest {
@@ -69,7 +73,7 @@ func (m *merge) reset() {
 			m.by[in.Name][p] = s
 		}
 	}
-	if d, ok := m.t.done.Get("done"); ok {
+	if d, ok := m.t.done.Get(); ok {
 		m.t.last = d
 		for _, s := range m.sources {
 			s.done, s.before = d, d
@@ -119,7 +123,7 @@ func (m *merge) accept(r *kgo.Record) bool {
 		return true
 	}
 	h.at = p
-	if name, err := m.t.plan.serde.Name(context.Background(), r.Value); err == nil && name == "Progress" {
+	if name, err := m.t.decoder.Name(context.Background(), r.Value); err == nil && name == "Progress" {
 		if p.origin.Compare(&s.done) > 0 {
 			s.done, s.doneAt = p.origin, r.Offset
 		}
@@ -192,8 +196,8 @@ func (m *merge) processed(h *held) { m.advance(h.rec.Topic) }
 // advance writes the position of a topic: the first offset that is still needed, or the next to accept. Needed is what is
 // held, and a progress record that reaches past what is processed: a restored task must hear of it again.
 func (m *merge) advance(topic string) {
-	at := m.offset[topic]
-	for _, s := range m.by[topic] {
+	at, sources := m.offset[topic], m.by[topic]
+	for _, s := range sources {
 		if len(s.queue) > 0 {
 			at = min(at, s.queue[0].rec.Offset)
 		}
@@ -201,15 +205,16 @@ func (m *merge) advance(topic string) {
 			at = min(at, s.doneAt)
 		}
 	}
-	row, ok := m.pos.Get(topic)
+	place := m.places[topic]
+	row, ok := place.Get()
 	if ok && row.Offset == at {
 		return
 	}
 	row.Offset = at
-	if m.by[topic][""] != nil {
+	if sources[""] != nil {
 		row.IngestTime = m.t.origin.IngestTime
 	}
-	m.pos.Put(topic, row)
+	place.Put(row)
 	m.t.dirty = true
 	m.t.keep()
 }

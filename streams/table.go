@@ -13,7 +13,7 @@ import (
 // dropped, and what was changed for one record can be undone.
 type store interface {
 	name() string
-	flush(row func(key string, value []byte)) error // changed rows in key order; a nil value is a tombstone
+	flush(row func(key string, value []byte)) error // changed rows in key order; a nil value is a tombstone; copy what is kept
 	commit()
 	rollback()
 	keep() // the record is done: forget how to undo it
@@ -31,18 +31,24 @@ type Table[V any] struct {
 	schema  *schemas.Schema
 	enc     schemas.Encoder
 	rows    map[string]*row[V]
-	dirty   []*row[V]
-	journal []change[V]
+	base    []change[V] // as of the last commit, the rows changed since
+	begun   int         // how many of these were changed before the record being processed
+	journal []change[V] // as they were before the record being processed, those of these that it has changed
+	saves   uint64      // records so far
+	order   []*row[V]   // of flush
 }
 
 type row[V any] struct {
-	key         string
-	v, old      V // old: as of the last commit, while dirty
-	has, oldHas bool
-	dirty       bool
+	key   string
+	v     V
+	has   bool
+	was   bool   // it had a value as of the last commit
+	dirty bool   // it is in the table's base
+	gone  bool   // it is no longer in the table, which may have another one of its key
+	saved uint64 // the last record that changed it, counted from 1
 }
 
-// change remembers a row as it was before the record being processed touched it.
+// change remembers a row as it was.
 type change[V any] struct {
 	r   *row[V]
 	v   V
@@ -84,10 +90,13 @@ func (t *Table[V]) Put(key string, v V) {
 
 // Delete removes a key.
 func (t *Table[V]) Delete(key string) {
-	if !t.Has(key) {
-		return
+	if r := t.rows[key]; r != nil && r.has {
+		t.remove(r)
 	}
-	r := t.touch(key)
+}
+
+func (t *Table[V]) remove(r *row[V]) {
+	t.mark(r)
 	var zero V
 	r.v, r.has = zero, false
 }
@@ -96,22 +105,41 @@ func (t *Table[V]) Delete(key string) {
 func (t *Table[V]) touch(key string) *row[V] {
 	r := t.rows[key]
 	if r == nil {
-		r = &row[V]{key: strings.Clone(key)} // the caller's text may be part of a large buffer
-		t.rows[r.key] = r
+		r = t.insert(strings.Clone(key)) // the caller's text may be part of a large buffer
 	}
 	t.mark(r)
 	return r
 }
 
+// insert makes a row without a value.
+func (t *Table[V]) insert(key string) *row[V] {
+	r := &row[V]{key: key}
+	t.rows[key] = r
+	return r
+}
+
+// mark notes a row as it is before it is changed, the first time that a record changes it: for the roll-back of the
+// transaction or, if that has it as it was before, for the undoing of the record.
 func (t *Table[V]) mark(r *row[V]) {
-	if len(t.journal) == 0 {
+	if r.saved == t.saves+1 {
+		return
+	}
+	r.saved = t.saves + 1
+	if len(t.journal) == 0 && len(t.base) == t.begun {
 		t.t.touched = append(t.t.touched, t)
 	}
-	t.journal = append(t.journal, change[V]{r, r.v, r.has})
-	if !r.dirty {
-		r.dirty, r.old, r.oldHas = true, r.v, r.has
-		t.dirty = append(t.dirty, r)
+	if r.dirty {
+		t.journal = append(t.journal, change[V]{r, r.v, r.has})
+		return
 	}
+	r.dirty, r.was = true, r.has
+	t.base = append(t.base, change[V]{r, r.v, r.has})
+}
+
+// drop takes a row without a value out of the table.
+func (t *Table[V]) drop(r *row[V]) {
+	r.gone = true
+	delete(t.rows, r.key)
 }
 
 // Len is the number of rows, counted: not for the hot path.
@@ -147,61 +175,79 @@ func byKey[V any](a, b *row[V]) int { return strings.Compare(a.key, b.key) }
 func (t *Table[V]) name() string { return t.full }
 
 func (t *Table[V]) flush(out func(string, []byte)) error {
-	slices.SortFunc(t.dirty, byKey[V])
-	for _, r := range t.dirty {
+	t.order = t.order[:0]
+	for i := range t.base {
+		t.order = append(t.order, t.base[i].r)
+	}
+	slices.SortFunc(t.order, byKey[V])
+	for _, r := range t.order {
 		if !r.has {
-			if r.oldHas { // a row that came and went within the transaction was never written
+			if r.was { // a row that came and went within the transaction was never written
 				out(r.key, nil)
 			}
 			continue
 		}
-		b, err := t.enc.Append(nil, &r.v)
+		b, err := t.enc.Append(t.t.buf[:0], &r.v)
 		if err != nil {
 			return fmt.Errorf("write row %q of table %s: %w", r.key, t.full, err)
 		}
+		t.t.buf = b
 		out(r.key, b)
 	}
+	clear(t.order)
 	return nil
 }
 
 func (t *Table[V]) commit() {
-	var zero V
-	for _, r := range t.dirty {
-		r.dirty, r.old, r.oldHas = false, zero, false
-		if !r.has {
-			delete(t.rows, r.key)
+	for i := range t.base {
+		r := t.base[i].r
+		if r.dirty = false; !r.has {
+			t.drop(r)
 		}
 	}
-	t.dirty = t.dirty[:0]
+	t.clean()
 }
 
 func (t *Table[V]) rollback() {
-	var zero V
-	for _, r := range t.dirty {
-		r.v, r.has, r.dirty, r.old = r.old, r.oldHas, false, zero
-		if !r.has {
-			delete(t.rows, r.key)
+	for i := range t.base {
+		c := &t.base[i]
+		c.r.v, c.r.has, c.r.dirty = c.v, c.has, false
+		if !c.has {
+			t.drop(c.r)
 		}
 	}
-	t.dirty = t.dirty[:0]
+	t.clean()
+}
+
+// clean forgets the transaction. Values may hold memory.
+func (t *Table[V]) clean() {
+	clear(t.base)
+	t.base = t.base[:0]
 	t.keep()
 }
 
 func (t *Table[V]) keep() {
-	clear(t.journal) // values may hold memory
+	t.saves++
+	t.begun = len(t.base)
+	clear(t.journal)
 	t.journal = t.journal[:0]
 }
 
 func (t *Table[V]) undo() {
-	for _, c := range slices.Backward(t.journal) {
-		c.r.v, c.r.has = c.v, c.has
+	for _, cs := range [][]change[V]{t.journal, t.base[t.begun:]} {
+		for i := range cs {
+			c := &cs[i]
+			c.r.v, c.r.has = c.v, c.has
+		}
 	}
 	t.keep()
 }
 
 func (t *Table[V]) restore(key string, value []byte) error {
+	if r := t.rows[key]; r != nil {
+		t.drop(r)
+	}
 	if value == nil {
-		delete(t.rows, key)
 		return nil
 	}
 	r := &row[V]{key: key, has: true}

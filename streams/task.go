@@ -32,11 +32,12 @@ type Task struct {
 	// of the group being processed
 	origin schemas.Origin
 	out    []*kgo.Record
-	buf    []byte
+	buf    []byte // what is being encoded
+	made   made
 
-	done      *Table[schemas.Origin] // the origin up to which everything is processed, under the key "done"
-	last      schemas.Origin         // the same, in memory
-	reported  schemas.Origin         // last one told in progress records
+	done      Row[schemas.Origin] // the origin up to which everything is processed
+	last      schemas.Origin      // the same, in memory
+	reported  schemas.Origin      // last one told in progress records
 	activated bool
 	active    *Table[activeRow]
 	dirty     bool
@@ -78,7 +79,7 @@ func newTask(p *Plan, partition int32) *Task {
 	t := &Task{Partition: partition, plan: p, encoders: map[string]schemas.Encoder{}, counts: Counts{Processors: map[string]*ProcessorCounts{}}}
 	t.decoder = p.serde.NewDecoder()
 	own := &Builder{t: t, proc: "engine", self: &handler{}}
-	t.done = NewTable[schemas.Origin](own, "done")
+	t.done = NewTable[schemas.Origin](own, "done").Row("done")
 	t.active = NewTable[activeRow](own, "active")
 	t.merge.init(t, own)
 	t.gate.init(t, own)
@@ -109,7 +110,7 @@ func (t *Task) encoder(name string) (schemas.Encoder, error) {
 // at or before the position the task has reached is passed over.
 func (t *Task) Offer(ctx context.Context, r *kgo.Record) error {
 	if len(r.Value) > 0 {
-		if _, err := t.plan.serde.Name(ctx, r.Value); errors.Is(err, schemas.ErrRegistryUnavailable) {
+		if _, err := t.decoder.Name(ctx, r.Value); errors.Is(err, schemas.ErrRegistryUnavailable) {
 			return malformed(r, err)
 		}
 	}
@@ -173,7 +174,7 @@ func (t *Task) run(group []*held) {
 // reach notes how far the task has come.
 func (t *Task) reach(o schemas.Origin) {
 	t.last = o
-	t.done.Put("done", o)
+	t.done.Put(o)
 	t.keep()
 }
 
@@ -183,7 +184,7 @@ var errNoKey = errors.New("record has no key: state is kept by key")
 func (t *Task) route(rec *kgo.Record, at position, redriven bool) (tick bool) {
 	ingest := t.merge.by[rec.Topic][""] != nil
 	var v schemas.Payload
-	name, err := t.plan.serde.Name(context.Background(), rec.Value)
+	name, err := t.decoder.Name(context.Background(), rec.Value)
 	if err == nil {
 		switch {
 		case name == "Tick":
@@ -364,12 +365,15 @@ func (t *Task) keep() {
 // ingest time: an unset timestamp would be the wall clock.
 func (t *Task) produce(topic string, key, value []byte, hs []kgo.RecordHeader) {
 	t.counts.Out++
-	t.out = append(t.out, &kgo.Record{Topic: topic, Partition: t.Partition, Key: key, Value: value, Headers: hs, Timestamp: time.UnixMilli(t.origin.IngestTime)})
+	r := t.made.record()
+	*r = kgo.Record{Topic: topic, Partition: t.Partition, Key: key, Value: value, Headers: hs, Timestamp: time.UnixMilli(t.origin.IngestTime)}
+	t.out = append(t.out, r)
 }
 
 func (h *handler) position(o schemas.Origin, emit int32) kgo.RecordHeader {
 	p := position{o, h.p.Name, emit}
-	return kgo.RecordHeader{Key: HeaderOrigin, Value: p.append(make([]byte, 0, 24+len(p.producer)+len(o.Topic)))}
+	var room [128]byte
+	return kgo.RecordHeader{Key: HeaderOrigin, Value: h.ctx.t.made.bytes(p.append(room[:0]))}
 }
 
 // Take returns the records made since the last call, in order; partition and timestamp are set.

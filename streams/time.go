@@ -60,15 +60,24 @@ func (k *keyTimes) watermark(key string) int64 {
 	if r == nil {
 		return 0
 	}
-	return max(r.v.Watermark, k.floor-r.v.Delay)
+	return r.watermark(k.floor)
 }
+
+func (r *keyRow) watermark(floor int64) int64 { return max(r.v.Watermark, floor-r.v.Delay) }
 
 // observe moves the key's watermark for one record.
 func (k *keyTimes) observe(r *Record) {
 	at := max(0, min(r.Time, r.Origin.IngestTime*1e6))
-	wm := max(k.watermark(r.Key), at)
-	v := k.touch(r.Key)
-	v.Watermark, v.Delay, v.Coverage = wm, min(max(0, r.Origin.IngestTime*1e6-at), maxDelay), r.Coverage
+	delay := min(max(0, r.Origin.IngestTime*1e6-at), maxDelay)
+	row := k.rows[r.Key]
+	if row == nil {
+		row = k.insert(r.Key)
+	} else {
+		at = max(at, row.watermark(k.floor))
+	}
+	v := k.change(row)
+	v.Watermark = max(v.Watermark, at)
+	v.Delay, v.Coverage = delay, r.Coverage
 }
 
 // maxDelay bounds the delay of a host. A clock that is set back by years must not hold its windows open for as long.
@@ -77,9 +86,18 @@ const maxDelay = int64(24 * time.Hour)
 func (k *keyTimes) touch(key string) *keyTime {
 	r := k.rows[key]
 	if r == nil {
-		r = &keyRow{key: strings.Clone(key), fresh: true}
-		k.rows[r.key] = r
+		r = k.insert(key)
 	}
+	return k.change(r)
+}
+
+func (k *keyTimes) insert(key string) *keyRow {
+	r := &keyRow{key: strings.Clone(key), fresh: true}
+	k.rows[r.key] = r
+	return r
+}
+
+func (k *keyTimes) change(r *keyRow) *keyTime {
 	if !r.dirty {
 		r.dirty, r.old = true, r.v
 		k.dirty = append(k.dirty, r)
@@ -99,10 +117,11 @@ func (k *keyTimes) flush(out func(string, []byte)) error {
 	}
 	slices.SortFunc(k.dirty, func(a, b *keyRow) int { return strings.Compare(a.key, b.key) })
 	for _, r := range k.dirty {
-		b, err := k.enc.Append(nil, &r.v)
+		b, err := k.enc.Append(k.t.buf[:0], &r.v)
 		if err != nil {
 			return err
 		}
+		k.t.buf = b
 		out(r.key, b)
 	}
 	return nil

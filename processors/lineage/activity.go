@@ -38,12 +38,12 @@ func (s *step) activity(a *activity) error {
 	k.Count++
 	if !first && n > s.h.cfg.Repeats && s.at-k.Written < pulse {
 		k.Held++
-		s.h.putActivity(p)
+		p.putActivity()
 		return nil
 	}
 	held := k.Held
 	k.Held, k.Written = 0, max(k.Written, s.at)
-	s.h.putActivity(p)
+	p.putActivity()
 
 	r := s.record(p, kindNames[a.kind])
 	if p.uid() == "" {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"github.com/amoskys/amoskys/streams"
 )
 
 // host is the index over the rows of one host.
@@ -20,7 +22,8 @@ type host struct {
 
 // proc is a process with its rows. The rows here are those of the tables: every change is put.
 type proc struct {
-	key      string // of its rows
+	home     streams.Row[processRow]
+	acts     streams.Row[activityRow]
 	row      processRow
 	act      activityRow
 	exe      string // template of its executable
@@ -36,17 +39,23 @@ func newHost(h *handler, key string) *host {
 
 func (p *proc) uid() string { return p.row.Process.UID }
 
-func (h *handler) put(p *proc) { h.processes.Put(p.key, p.row) }
+// at makes the places of a process the ones under a key.
+func (h *handler) at(p *proc, key string) {
+	p.home, p.acts = h.processes.Row(key), h.activities.Row(key)
+}
 
-func (h *handler) putActivity(p *proc) { h.activities.Put(p.key, p.act) }
+func (p *proc) put() { p.home.Put(p.row) }
+
+func (p *proc) putActivity() { p.acts.Put(p.act) }
 
 // add makes a process of a row. The caller puts it.
 func (hs *host) add(row processRow) *proc {
-	p := &proc{key: hs.key + "/" + row.Process.UID, row: row}
+	p := &proc{row: row}
+	hs.h.at(p, hs.key+"/"+row.Process.UID)
 	hs.index(p)
 	if n := hs.waiting[p.uid()]; n > 0 {
 		p.children, p.act.Children = n, int64(n)
-		hs.h.putActivity(p)
+		p.putActivity()
 		delete(hs.waiting, p.uid())
 	}
 	return p
@@ -137,7 +146,7 @@ func (hs *host) end(p *proc, at int64) {
 		i, _ := slices.BinarySearchFunc(hs.ended, x, endedAt.compare) // nearly always at the end
 		hs.ended = slices.Insert(hs.ended, i, x)
 	}
-	hs.h.put(p)
+	p.put()
 }
 
 // reap removes processes whose time after their end is over, unless they have children.
@@ -159,8 +168,8 @@ func (hs *host) remove(p *proc, watermark int64) {
 		p.gone = true
 		delete(hs.procs, p.uid())
 		hs.unindexPID(p)
-		hs.h.processes.Delete(p.key)
-		hs.h.activities.Delete(p.key)
+		p.home.Delete()
+		p.acts.Delete()
 		if p.children > 0 {
 			hs.waiting[p.uid()] = p.children
 		}
@@ -244,8 +253,9 @@ func (h *handler) rebuild() {
 	clear(h.hosts)
 	h.open = false
 	h.processes.All(func(key string, row processRow) bool {
-		p := &proc{key: key, row: row}
-		p.act, _ = h.activities.Get(key)
+		p := &proc{row: row}
+		h.at(p, key)
+		p.act, _ = p.acts.Get()
 		h.host(hostOf(key)).index(p)
 		return true
 	})

@@ -10,21 +10,21 @@ func (s *step) exec(e *schemas.ProcessExec) error {
 	p := s.started(e)
 	if p.row.Started && same(p, &e.Process) && (e.Snapshot || s.at-p.row.Executed <= skew) {
 		p.act.Held++
-		s.h.putActivity(p)
+		p.putActivity()
 		if s.learn(p, &e.Process) {
-			s.h.put(p)
+			p.put()
 		}
 		return nil
 	}
 	if why, _ := e.Process.Lacking("path"); why == schemas.Replaced && p.row.Started && s.at <= p.row.Executed {
 		p.act.Held++ // the program that took its place was told first
-		s.h.putActivity(p)
+		p.putActivity()
 		return nil
 	}
 	early := !p.row.seen() && p.act.acted() || p.row.Ended != 0
 	s.image(p, e)
 	s.link(p, &e.Parent)
-	s.h.put(p)
+	p.put()
 
 	r := s.record(p, "exec")
 	r.OutOfOrder = early
@@ -135,7 +135,7 @@ func (s *step) fork(e *schemas.ProcessFork) {
 			UserName: x.UserName, ContainerUID: x.ContainerUID, SHA256: x.SHA256, Integrity: x.Integrity})
 	}
 	p.row.Forked = true
-	s.h.put(p)
+	p.put()
 }
 
 // exit takes the end of a process. One that wrote nothing before leaves nothing to close.

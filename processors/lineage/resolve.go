@@ -61,18 +61,19 @@ func (s *step) rename(p *proc, q *schemas.Process) {
 	h, hs := s.h, s.host
 	hs.unindexPID(p)
 	delete(hs.procs, old)
-	h.processes.Delete(p.key)
-	h.activities.Delete(p.key)
+	p.home.Delete()
+	p.acts.Delete()
 	if p.children > 0 {
 		for _, c := range hs.procs {
 			if c.row.ParentUID == old {
 				c.row.ParentUID = uid
-				h.put(c)
+				c.put()
 			}
 		}
 	}
-	p.key, p.row.Process.UID, p.row.Anonymous = hs.key+"/"+uid, uid, false
+	p.row.Process.UID, p.row.Anonymous = uid, false
 	p.row.Process.Settle()
+	h.at(p, hs.key+"/"+uid)
 	if q.CreatedTime != 0 {
 		p.row.Process.CreatedTime, p.row.Since = q.CreatedTime, q.CreatedTime
 	}
@@ -81,8 +82,8 @@ func (s *step) rename(p *proc, q *schemas.Process) {
 		delete(hs.waiting, uid)
 	}
 	hs.index(p)
-	h.put(p)
-	h.putActivity(p)
+	p.put()
+	p.putActivity()
 }
 
 // actor finds the process that did something, or makes a placeholder for one that was never seen starting.
@@ -94,9 +95,9 @@ func (s *step) actor(q *schemas.Process) *proc {
 	}
 	if p == nil {
 		p = s.placeholder(q)
-		s.h.put(p)
+		p.put()
 	} else if s.learn(p, q) {
-		s.h.put(p)
+		p.put()
 	}
 	return p
 }
@@ -185,7 +186,7 @@ func (s *step) link(p *proc, parent *schemas.Process) {
 	}
 	if p.row.ParentUID != "" {
 		if q := s.host.parentOf(p); q != nil && q.uid() == parent.UID && s.learn(q, parent) {
-			s.h.put(q)
+			q.put()
 		}
 		return
 	}
@@ -206,7 +207,7 @@ func (s *step) link(p *proc, parent *schemas.Process) {
 	}
 	q.children++
 	q.act.Children++
-	s.h.putActivity(q)
+	q.putActivity()
 }
 
 // parent finds the process that an event names as the parent of p; it makes a placeholder if the event says what it is.
@@ -222,14 +223,14 @@ func (s *step) parent(p *proc, parent *schemas.Process) *proc {
 		return nil
 	case q != nil:
 		if s.learn(q, parent) {
-			s.h.put(q)
+			q.put()
 		}
 		return q
 	case parent.Path != "" && (parent.UID != "" || parent.PID != 0):
 		x := *s
 		x.at = p.row.Since // it was there when its child started
 		q = x.placeholder(parent)
-		s.h.put(q)
+		q.put()
 		return q
 	}
 	return nil

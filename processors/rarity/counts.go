@@ -37,14 +37,15 @@ func newCounts(b *streams.Builder, r *room) *counts {
 
 // context is a context that was looked up.
 type context struct {
-	owner, key string
-	row        contextRow
-	known      bool
+	owner string
+	place streams.Row[contextRow]
+	row   contextRow
+	known bool
 }
 
 // name is a name that was looked up in a context.
 type name struct {
-	key   string
+	place streams.Row[nameRow]
 	row   nameRow // aged to the context's epoch
 	known bool
 }
@@ -53,14 +54,14 @@ type name struct {
 func contextKey(owner, kind, of string) string { return owner + "\x00" + kind + "|" + of }
 
 func (c *counts) context(owner, key string) context {
-	x := context{owner: owner, key: key}
-	x.row, x.known = c.contexts.Get(x.key)
+	x := context{owner: owner, place: c.contexts.Row(key)}
+	x.row, x.known = x.place.Get()
 	return x
 }
 
 func (c *counts) name(x *context, of string) name {
-	n := name{key: x.key + "\x00" + of}
-	n.row, n.known = c.names.Get(n.key)
+	n := name{place: c.names.Row(x.place.Key() + "\x00" + of)}
+	n.row, n.known = n.place.Get()
 	switch age := x.row.Epoch - n.row.Epoch; {
 	case age < 0 || age > 62: // the context was forgotten in between
 		n.row.Count = 0
@@ -92,7 +93,7 @@ func (x *context) novelty() float64 {
 // count counts that something was seen in the context, which is halved when its total has come to the bound.
 func (c *counts) count(x *context, fresh bool, bound, at int64) {
 	if !x.known {
-		c.room.take(x.owner, 'c', x.key)
+		c.room.take(x.owner, 'c', x.place.Key())
 	}
 	x.row.Total++
 	if fresh {
@@ -102,7 +103,7 @@ func (c *counts) count(x *context, fresh bool, bound, at int64) {
 		x.row.Total, x.row.New, x.row.Epoch = x.row.Total/2, (x.row.New+1)/2, x.row.Epoch+1
 	}
 	x.row.Seen = at
-	c.contexts.Put(x.key, x.row)
+	x.place.Put(x.row)
 }
 
 // add counts a name that was looked up, in its context. Between looking up and adding nothing else may be added, since that
@@ -111,10 +112,10 @@ func (c *counts) add(x *context, n *name, bound, at int64) {
 	epoch := x.row.Epoch
 	c.count(x, n.row.Count == 0, bound, at)
 	if !x.known {
-		n.known = c.names.Has(n.key) // the context may have taken its place
+		n.known = n.place.Has() // the context may have taken its place
 	}
 	if !n.known {
-		c.room.take(x.owner, 'n', n.key)
+		c.room.take(x.owner, 'n', n.place.Key())
 	}
-	c.names.Put(n.key, nameRow{n.row.Count + 1, epoch, at})
+	n.place.Put(nameRow{n.row.Count + 1, epoch, at})
 }

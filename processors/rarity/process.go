@@ -45,32 +45,32 @@ func (p *processes) chain(host, parent string, bits float64, at int64) float64 {
 
 // started remembers the start of a process, and forgets one that ran under its uid before.
 func (p *processes) started(host, uid string, chain float64, at int64) {
-	key := processKey(host, uid)
-	x, known := p.rows.Get(key)
+	place := p.rows.Row(processKey(host, uid))
+	x, known := place.Get()
 	if chain < noted && !known {
 		return
 	}
-	p.put(host, key, known, processRow{chain, at, x.Touches, x.Since, at})
+	p.put(host, &place, known, processRow{chain, at, x.Touches, x.Since, at})
 }
 
 // touched counts a first touch, and returns how many there were lately, this one included.
 func (p *processes) touched(host, uid string, at int64) int64 {
-	key := processKey(host, uid)
-	x, known := p.rows.Get(key)
+	place := p.rows.Row(processKey(host, uid))
+	x, known := place.Get()
 	if at-x.Since >= young {
 		x.Touches, x.Since = 0, at
 	}
 	x.Touches++
 	x.Seen = at
-	p.put(host, key, known, x)
+	p.put(host, &place, known, x)
 	return x.Touches
 }
 
-func (p *processes) put(host, key string, known bool, x processRow) {
+func (p *processes) put(host string, place *streams.Row[processRow], known bool, x processRow) {
 	if !known {
-		p.room.take(host, 'p', key)
+		p.room.take(host, 'p', place.Key())
 	}
-	p.rows.Put(key, x)
+	place.Put(x)
 }
 
 // ended forgets a process.

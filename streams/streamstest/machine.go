@@ -75,6 +75,7 @@ type machine struct {
 	task      *streams.Task
 	changelog []*kgo.Record
 	cursor    map[string]int64
+	turn      int // the input that is read next
 }
 
 // run plays the whole input log. With a random source it ends transactions anywhere, aborts some, and crashes.
@@ -126,23 +127,8 @@ func (m *machine) step(log map[string][]*kgo.Record, r *rand.Rand) bool {
 	if r != nil {
 		limit, abort, crash = 1+r.IntN(20), r.IntN(4) == 0, r.IntN(6) == 0
 	}
-	moved, out := false, []*kgo.Record{}
-	for _, in := range m.plan.Inputs() {
-		for _, rec := range from(log[in.Name], m.cursor[in.Name]) {
-			if limit == 0 {
-				break
-			}
-			limit--
-			moved = true
-			x := *rec
-			if err := m.task.Offer(context.Background(), &x); err != nil {
-				m.d.t.Fatal(err)
-			}
-			m.cursor[in.Name] = rec.Offset + 1
-			out = append(out, m.task.Take()...)
-		}
-	}
-	if !moved {
+	out, taken := m.offer(log, limit)
+	if !taken {
 		return false
 	}
 	rows, err := m.task.Flush()
@@ -176,6 +162,31 @@ func (m *machine) step(log map[string][]*kgo.Record, r *rand.Rand) bool {
 	}
 	m.task.Commit()
 	return true
+}
+
+// offer gives the task up to limit records, and returns what they gave, and whether there were any. The inputs take turns,
+// over the ends of transactions too: if one of them were read to its end first, an abort, which gives back what is held for
+// want of the others, would undo all of it each time, and a long log would never be done.
+func (m *machine) offer(log map[string][]*kgo.Record, limit int) (out []*kgo.Record, taken bool) {
+	m.d.t.Helper()
+	inputs := m.plan.Inputs()
+	for idle := 0; limit > 0 && idle < len(inputs); m.turn = (m.turn + 1) % len(inputs) {
+		in := inputs[m.turn].Name
+		left := from(log[in], m.cursor[in])
+		if len(left) == 0 {
+			idle++
+			continue
+		}
+		idle, taken = 0, true
+		limit--
+		x := *left[0]
+		if err := m.task.Offer(context.Background(), &x); err != nil {
+			m.d.t.Fatal(err)
+		}
+		m.cursor[in] = x.Offset + 1
+		out = append(out, m.task.Take()...)
+	}
+	return out, taken
 }
 
 // from are the records of a log from an offset on.
