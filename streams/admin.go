@@ -129,6 +129,32 @@ func stillMissing(ctx context.Context, adm *kadm.Client, denied []string) error 
 	return fmt.Errorf("%w: %s", ErrNotAllowed, strings.Join(denied, ", "))
 }
 
+// MissingTopics returns the names of the topics that do not exist, in their order. One that may not be seen counts as there:
+// who works with it says so itself. Memory topics are passed over.
+func MissingTopics(ctx context.Context, k Kafka, topics []*schemas.Topic) (missing []string, err error) {
+	adm, err := openAdmin(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	defer adm.Close()
+	var names []string
+	for _, t := range topics {
+		if t.Kind != schemas.Memory {
+			names = append(names, t.Name)
+		}
+	}
+	ds, err := adm.ListTopics(ctx, names...)
+	if err != nil && !errors.Is(err, kerr.TopicAuthorizationFailed) {
+		return nil, fmt.Errorf("list topics: %w", err)
+	}
+	for _, name := range names {
+		if errors.Is(ds[name].Err, kerr.UnknownTopicOrPartition) {
+			missing = append(missing, name)
+		}
+	}
+	return missing, nil
+}
+
 // VerifyTopics compares topics with their declaration and returns every difference, in the order of the topics.
 func VerifyTopics(ctx context.Context, k Kafka, topics []*schemas.Topic, partitions int) ([]Problem, error) {
 	adm, err := openAdmin(ctx, k)

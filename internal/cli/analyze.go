@@ -69,6 +69,7 @@ func (a *analysis) run(ctx context.Context) (err error) {
 		return usageError{err}
 	}
 	ops := newOpsServer()
+	a.c.creates = true
 	if a.place, err = a.c.open(ctx, ops, "", changelogs(stages)...); err != nil {
 		return err
 	}

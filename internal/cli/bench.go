@@ -96,7 +96,7 @@ func (c *command) runBench(ctx context.Context, name string, suite []*streams.Pr
 	if err := os.MkdirAll(dir+"/broker", 0o700); err != nil {
 		return err
 	}
-	c.cfg.DataDir = dir
+	c.cfg.DataDir, c.creates = dir, true
 	ops := newOpsServer()
 	p, err := c.open(ctx, ops, c.path("broker"), changelogs(stages)...)
 	if err != nil {

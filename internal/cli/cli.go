@@ -12,7 +12,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/amoskys/amoskys/internal/config"
 	"github.com/spf13/cobra"
@@ -45,6 +48,7 @@ type command struct {
 	configPath string
 	output     string
 	flags      map[string]string // configuration keys set by flags
+	creates    bool              // topics that are missing are created
 	cfg        Config
 	sources    map[string]string
 	log        *slog.Logger
@@ -62,7 +66,7 @@ func Run(ctx context.Context, args []string, x IO) int {
 	case err == nil:
 		return exitDone
 	case errors.As(err, &ps):
-		c.say("%s", ps.Error())
+		c.say("amoskys: %s", ps.Error())
 		return exitConfig
 	case errors.As(err, &ue):
 		c.say("amoskys: %v", ue.error)
@@ -117,6 +121,13 @@ what holds and where it comes from.`,
 // keyFlag declares a flag that sets a configuration key.
 func (c *command) keyFlag(cmd *cobra.Command, key, flag, usage string) {
 	cmd.PersistentFlags().Var(keyValue{c, key, flag}, flag, usage+" (key "+key+")")
+}
+
+// createFlag declares the flag by which a role creates topics that are missing.
+func (c *command) createFlag(cmd *cobra.Command) *cobra.Command {
+	c.keyFlag(cmd, "topics.create", "create-topics", "create topics that are missing, instead of refusing to start")
+	cmd.PersistentFlags().Lookup("create-topics").NoOptDefVal = "true"
+	return cmd
 }
 
 type keyValue struct {
@@ -176,12 +187,13 @@ func (c *command) either(v any, text func()) error {
 func (c *command) load() error {
 	c.cfg = defaults()
 	var ps config.Problems
-	c.sources, ps = config.Load(&c.cfg, c.configPath, envPrefix, c.Environ, aliases...)
-	for key, value := range c.flags {
+	c.sources, ps = config.Load(&c.cfg, c.configPath, config.Environment{Prefix: envPrefix, Environ: c.Environ, Aliases: aliases, Foreign: foreign})
+	for _, key := range slices.Sorted(maps.Keys(c.flags)) {
 		c.sources[key] = "flag"
-		ps = append(ps, config.Set(&c.cfg, key, value, "flag")...)
+		ps = append(ps, config.Set(&c.cfg, key, c.flags[key], "flag")...)
 	}
 	ps = append(ps, c.cfg.validate(c.sources)...)
+	slices.SortStableFunc(ps, func(a, b config.Problem) int { return strings.Compare(a.Key, b.Key) })
 	if err := ps.Err(); err != nil {
 		return err
 	}

@@ -39,7 +39,10 @@ func (c *command) brokers() error {
 	if err != nil {
 		return err
 	}
-	c.flags["kafka.brokers"], c.flags["registry.url"] = strings.Join(running.Brokers, ","), running.Registry
+	c.flags["kafka.brokers"] = strings.Join(running.Brokers, ",")
+	if running.Registry != "" { // else the settings name an external one, as those of the 'up' do
+		c.flags["registry.url"] = running.Registry
+	}
 	return c.load()
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,7 @@ type place struct {
 	serde    *schemas.Serde
 	broker   *embedded.Broker // nil on Apache Kafka
 	server   *registry.Server // nil with an external registry
+	created  []string         // topics that were made at the opening
 	closers  []func() error
 }
 
@@ -51,7 +53,12 @@ func (c *command) open(ctx context.Context, ops *opsServer, dir string, topics .
 		defer cancel()
 		return streams.Ping(ctx, p.kafka)
 	})
-	if err := c.ensure(ctx, p, topics); err != nil {
+	if c.creates {
+		err = c.ensure(ctx, p, topics)
+	} else {
+		err = c.missing(ctx, p, topics)
+	}
+	if err != nil {
 		return p, err
 	}
 	if err := c.openRegistry(ctx, p); err != nil {
@@ -94,10 +101,24 @@ func (c *command) ensure(ctx context.Context, p *place, more []*schemas.Topic) e
 	} else if err != nil {
 		return err
 	}
-	if len(created) > 0 {
+	if p.created = created; len(created) > 0 {
 		c.log.Info("topics created", "topics", created)
 	}
 	return nil
+}
+
+// missing refuses to go on without a topic: a role that made it anew would hide that its records are gone.
+func (c *command) missing(ctx context.Context, p *place, more []*schemas.Topic) error {
+	all := append(schemas.Topics(), more...)
+	if c.cfg.Registry.URL != "" { // it keeps the schemas where it likes
+		all = slices.DeleteFunc(all, func(t *schemas.Topic) bool { return t == schemas.SchemasTopic })
+	}
+	names, err := streams.MissingTopics(ctx, p.kafka, all)
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	return fmt.Errorf("missing on %s: topic %s; create with 'amoskys topics create', or let this role do it with --create-topics (key topics.create)",
+		strings.Join(p.kafka.Brokers, ","), strings.Join(names, ", "))
 }
 
 // serveRegistry offers the embedded registry over HTTP, so that any consumer outside resolves schema ids.

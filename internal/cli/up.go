@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/amoskys/amoskys/internal/config"
 	"github.com/amoskys/amoskys/processors"
 	"github.com/amoskys/amoskys/schemas"
 	"github.com/amoskys/amoskys/streams"
@@ -51,6 +52,7 @@ func (c *command) runUp(ctx context.Context, o upOptions) (err error) {
 	if err := c.portsFree(); err != nil {
 		return err
 	}
+	c.creates = true
 	p, err := c.open(ctx, ops, c.path("broker"), changelogs(stages)...)
 	if err != nil {
 		return err
@@ -71,7 +73,7 @@ func (c *command) runUp(ctx context.Context, o upOptions) (err error) {
 		return err
 	}
 	p.closers = append(p.closers, rec.close)
-	if err := rec.write(ctx, "start", "up", map[string]string{"data_dir": c.cfg.DataDir}); err != nil {
+	if err := rec.started(ctx, "up", map[string]string{"data_dir": c.cfg.DataDir}, p.created); err != nil {
 		return err
 	}
 	remove, err := c.announce(running{os.Getpid(), p.kafka.Brokers, registry, listen})
@@ -160,7 +162,7 @@ func (c *command) banner(p *place, registry, listen string) {
 	}
 	c.say("  brokers      %s (%s)", strings.Join(p.kafka.Brokers, ","), kind)
 	if registry == "" {
-		registry = c.cfg.Registry.URL
+		registry = config.Redact(c.cfg.Registry.URL)
 	}
 	c.say("  schemas      %s", registry)
 	if listen != "" {

@@ -179,7 +179,12 @@ func TestUp(t *testing.T) {
 
 // roles runs roles against the brokers of an `up`, each for a moment.
 func (u *upRun) roles(t *testing.T) {
-	for _, args := range [][]string{{"sink", "stdout"}, {"registry"}, {"process", "--stage", "features"}} {
+	features := []string{"process", "--stage", "features"}
+	r := run(t, freePorts, append(features, "--data-dir", t.TempDir(), "--brokers", strings.Join(u.where.Brokers, ","), "--registry-url", u.where.Registry, "--listen", "")...)
+	if r.code != exitFailed || !strings.Contains(r.err, "topic amoskys.changelog.") || !strings.Contains(r.err, "amoskys topics create") || !strings.Contains(r.err, "--create-topics") {
+		t.Errorf("a role without its topic: exit code %d\n%s", r.code, r.err)
+	}
+	for _, args := range [][]string{{"sink", "stdout"}, {"registry"}, append(features, "--create-topics")} {
 		ctx, cancel := context.WithCancel(context.Background())
 		var out, errs buffer
 		code := make(chan int, 1)
