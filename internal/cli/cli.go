@@ -13,7 +13,6 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -56,6 +55,9 @@ type command struct {
 
 // Run runs the program and returns its exit code.
 func Run(ctx context.Context, args []string, x IO) int {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	x.Out = output{x.Out, stop}
 	c := &command{IO: x, flags: map[string]string{}}
 	root := c.root()
 	root.SetArgs(args)
@@ -106,7 +108,9 @@ what holds and where it comes from.`,
 	c.keyFlag(root, "data_dir", "data-dir", "folder of the embedded broker, spools and snapshots")
 	c.keyFlag(root, "listen", "listen", "address of metrics and health, host:port; empty for none")
 	root.Args, root.RunE = exactly(cobra.NoArgs), help
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())}
+	})
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		if c.output != "text" && c.output != "json" {
 			return usageError{fmt.Errorf("--output %q is not accepted; accepted: text, json", c.output)}
@@ -143,10 +147,23 @@ func (k keyValue) Set(s string) error { k.c.flags[k.key] = s; return nil }
 func exactly(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
+			if cmd.HasSubCommands() && len(args) > 0 {
+				return usageError{fmt.Errorf("unknown command %q%s; see '%s --help'", cmd.CommandPath()+" "+args[0], meant(cmd, args[0]), cmd.CommandPath())}
+			}
 			return usageError{fmt.Errorf("%w; usage: %s", err, cmd.UseLine())}
 		}
 		return nil
 	}
+}
+
+// meant names the commands that a misspelt one is near to.
+func meant(cmd *cobra.Command, given string) string {
+	cmd.SuggestionsMinimumDistance = 2
+	near := cmd.SuggestionsFor(given)
+	if len(near) == 0 {
+		return ""
+	}
+	return " (did you mean " + strings.Join(near, " or ") + "?)"
 }
 
 // parent is a command that only holds others: without one it explains itself, and an unknown one is wrong usage.
@@ -217,14 +234,4 @@ func (c *command) logger(w io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
-}
-
-// terminal says whether w is a terminal, where colour and progress are welcome.
-func terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	i, err := f.Stat()
-	return err == nil && i.Mode()&os.ModeCharDevice != 0
 }
