@@ -55,6 +55,7 @@ type command struct {
 
 // Run runs the program and returns its exit code.
 func Run(ctx context.Context, args []string, x IO) int {
+	asked := ctx
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	x.Out = output{x.Out, stop}
@@ -76,6 +77,9 @@ func Run(ctx context.Context, args []string, x IO) int {
 	case errors.Is(err, errSilent):
 		return exitFailed
 	case errors.Is(err, context.Canceled):
+		if asked.Err() != nil {
+			c.say("amoskys: interrupted")
+		}
 		return exitFailed
 	}
 	c.say("amoskys: %v", err)

@@ -200,6 +200,36 @@ tenant: c
 	}
 }
 
+// TestSettingsDocumented: docs/configuration.md has every setting once, with its default, and no other.
+func TestSettingsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_.]+)` \\| (.*?) ?\\| \\S.* \\|$").FindAllStringSubmatch(string(text), -1) {
+		if _, ok := documented[m[1]]; ok {
+			t.Errorf("%s is documented twice", m[1])
+		}
+		documented[m[1]] = strings.Trim(m[2], "`")
+	}
+	c := defaults()
+	for _, key := range config.Keys(&c) {
+		have, ok := documented[key]
+		want := config.Value(&c, key)
+		if key == "data_dir" || key == "engine.workers" { // those of the machine
+			want = ""
+		}
+		if !ok || have != want {
+			t.Errorf("%s: documented %v with default %q, want %q", key, ok, have, want)
+		}
+		delete(documented, key)
+	}
+	if len(documented) > 0 {
+		t.Errorf("documented, but no settings: %v", documented)
+	}
+}
+
 // TestForeignVariables: every variable with our prefix that anything in the tree names is a setting, or known as another's.
 func TestForeignVariables(t *testing.T) {
 	name := regexp.MustCompile(`\bAMOSKYS_[A-Z][A-Z_]*[A-Z]\b`)
