@@ -18,11 +18,11 @@ import (
 
 // A Problem is one way in which a topic is not as it is declared.
 type Problem struct {
-	Topic   string
-	Setting string // a topic setting of Kafka, or "topic", "partitions", "replication"
-	Have    string
-	Want    string
-	Remedy  string // what to do about it
+	Topic   string `json:"topic"`
+	Setting string `json:"setting"` // a topic setting of Kafka, or "topic", "partitions", "replication"
+	Have    string `json:"have"`
+	Want    string `json:"want"`
+	Remedy  string `json:"remedy"` // what to do about it
 }
 
 // String is the problem on one line, with its remedy.

@@ -31,7 +31,13 @@ func (c *command) up() *cobra.Command {
 		Long: `Runs everything in one process: an embedded broker (or the one that --brokers names), the collectors that this machine
 allows, the chain of processors, and the sinks. Says where data lies, what is collected and what is not and why, and prints
 alerts as they come. Ctrl-C stops it cleanly; the next start goes on where it stopped.`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.runUp(cmd.Context(), upOptions{}) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			err := c.runUp(cmd.Context(), upOptions{})
+			if cmd.Context().Err() != nil && errors.Is(err, context.Canceled) {
+				return nil // asked to stop while it started
+			}
+			return err
+		},
 	}
 }
 
