@@ -157,7 +157,7 @@ func (b *benchRun) run(ctx context.Context, name string) (*benchResult, error) {
 	select {
 	case <-caught:
 	case <-g.ctx.Done():
-		return nil, g.wait(ctx)
+		return nil, errors.Join(g.wait(ctx), ctx.Err())
 	}
 	took := time.Since(began)
 	b.shown.end()
@@ -232,6 +232,9 @@ func (b *benchRun) preload(ctx context.Context) (map[int32]int64, error) {
 	var first error
 	for i := range b.o.events {
 		b.shown.at(int64(i), int64(b.o.events))
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		err := b.produce(ctx, p, time.Now(), func(err error) {
 			mu.Lock()
 			defer mu.Unlock()
