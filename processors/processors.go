@@ -3,7 +3,6 @@ package processors
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/amoskys/amoskys/processors/ensemble"
 	"github.com/amoskys/amoskys/processors/features"
@@ -41,14 +40,7 @@ func Defaults() Config {
 
 // Validate reports everything that is wrong, each as a streams.SettingError.
 func (c Config) Validate() error {
-	return errors.Join(under("lineage", c.lineage().Validate()), under("signature", c.signature().Validate()), c.Rarity.Validate(), c.Ensemble.Validate())
-}
-
-func under(key string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &streams.SettingError{Key: key, Value: fmt.Sprint(err), Want: "settings within their bounds"}
+	return errors.Join(c.lineage().Validate(), c.signature().Validate(), c.Rarity.Validate(), c.Ensemble.Validate())
 }
 
 func (c Config) lineage() lineage.Config {

@@ -213,7 +213,7 @@ func TestValidate(t *testing.T) {
 	for _, e := range streams.SettingErrors(c.Validate()) {
 		keys = append(keys, e.Key)
 	}
-	for _, want := range []string{"lineage", "signature", "rarity.window", "rarity.min_units", "ensemble.alpha"} {
+	for _, want := range []string{"lineage.repeats", "signature.disable[0]", "rarity.window", "rarity.min_units", "ensemble.alpha"} {
 		if !slices.Contains(keys, want) {
 			t.Errorf("%s is not reported: %v", want, keys)
 		}

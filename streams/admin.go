@@ -18,11 +18,11 @@ import (
 
 // A Problem is one way in which a topic is not as it is declared.
 type Problem struct {
-	Topic   string
-	Setting string // a topic setting of Kafka, or "topic", "partitions", "replication"
-	Have    string
-	Want    string
-	Remedy  string // what to do about it
+	Topic   string `json:"topic"`
+	Setting string `json:"setting"` // a topic setting of Kafka, or "topic", "partitions", "replication"
+	Have    string `json:"have"`
+	Want    string `json:"want"`
+	Remedy  string `json:"remedy"` // what to do about it
 }
 
 // String is the problem on one line, with its remedy.
@@ -129,38 +129,32 @@ func stillMissing(ctx context.Context, adm *kadm.Client, denied []string) error 
 	return fmt.Errorf("%w: %s", ErrNotAllowed, strings.Join(denied, ", "))
 }
 
-// MissingTopics says which topics do not exist, and how many of them are seen. What this role may not see is neither. Memory
-// topics are passed over.
-func MissingTopics(ctx context.Context, k Kafka, topics []*schemas.Topic) (missing []string, seen int, err error) {
+// MissingTopics returns the names of the topics that do not exist, in their order. One that may not be seen counts as there:
+// who works with it says so itself. Memory topics are passed over.
+func MissingTopics(ctx context.Context, k Kafka, topics []*schemas.Topic) (missing []string, err error) {
 	adm, err := openAdmin(ctx, k)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	defer adm.Close()
 	all, err := adm.ListTopics(ctx) // asked for by name, one that may not be seen hides the others
 	if err != nil {
-		return nil, 0, fmt.Errorf("list topics: %w", err)
+		return nil, fmt.Errorf("list topics: %w", err)
 	}
 	for _, t := range topics {
-		if t.Kind == schemas.Memory {
-			continue
-		}
-		if all.Has(t.Name) {
-			seen++
+		if t.Kind == schemas.Memory || all.Has(t.Name) {
 			continue
 		}
 		ds, err := adm.ListTopics(ctx, t.Name)
 		switch {
 		case errors.Is(err, kerr.TopicAuthorizationFailed):
 		case err != nil:
-			return nil, 0, fmt.Errorf("list topic %s: %w", t.Name, err)
+			return nil, fmt.Errorf("list topic %s: %w", t.Name, err)
 		case errors.Is(ds[t.Name].Err, kerr.UnknownTopicOrPartition):
 			missing = append(missing, t.Name)
-		default: // it was made this moment
-			seen++
 		}
 	}
-	return missing, seen, nil
+	return missing, nil
 }
 
 // VerifyTopics compares topics with their declaration and returns every difference, in the order of the topics.

@@ -145,11 +145,13 @@ func (t TLS) validate(bad func(key, value, want string)) {
 		}
 	}
 	switch {
-	case (t.CertFile == "") != (t.KeyFile == ""):
-		bad("tls.cert_file, tls.key_file", t.CertFile+t.KeyFile, "both or neither")
+	case t.CertFile == "" && t.KeyFile != "":
+		bad("tls.cert_file", "", "a certificate (PEM), since tls.key_file is set")
+	case t.CertFile != "" && t.KeyFile == "":
+		bad("tls.key_file", "", "the key (PEM) of tls.cert_file, which is set")
 	case t.CertFile != "":
 		if _, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile); err != nil {
-			bad("tls.cert_file, tls.key_file", t.CertFile+", "+t.KeyFile, "a certificate and its key (PEM): "+err.Error())
+			bad("tls.cert_file", t.CertFile, "a certificate that fits the key (PEM) of tls.key_file: "+err.Error())
 		}
 	}
 }

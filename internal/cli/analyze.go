@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -55,6 +56,7 @@ type analysis struct {
 	format, grouping string
 
 	place  *place
+	shown  *progress
 	ends   map[int32]int64 // offset after the last record of each ingest partition
 	events int64
 	bad    int64
@@ -69,6 +71,7 @@ func (a *analysis) run(ctx context.Context) (err error) {
 		return usageError{err}
 	}
 	ops := newOpsServer()
+	a.c.creates = true
 	if a.place, err = a.c.open(ctx, ops, "", changelogs(stages)...); err != nil {
 		return err
 	}
@@ -77,7 +80,10 @@ func (a *analysis) run(ctx context.Context) (err error) {
 		return err
 	}
 	loaded := time.Now()
-	if err := a.process(ctx, ops, stages, suite); err != nil {
+	a.shown.begin("analyzing")
+	err = a.process(ctx, ops, stages, suite)
+	a.shown.end()
+	if err != nil {
 		return err
 	}
 	alerts, err := a.alerts(ctx)
@@ -108,7 +114,10 @@ func (a *analysis) load(ctx context.Context) error {
 	}
 	defer p.Close()
 	load := &loader{a: a, p: p}
+	a.shown = a.c.progress()
+	defer a.shown.end()
 	for _, f := range a.files {
+		a.shown.begin("reading " + filepath.Base(f))
 		if err := load.file(ctx, f); err != nil {
 			return err
 		}
@@ -151,8 +160,9 @@ func (l *loader) file(ctx context.Context, path string) error {
 	a := l.a
 	r, err := file.Open(path, file.Config{Format: a.format, Tenant: a.c.cfg.Tenant, OnBad: func(b file.BadLine) {
 		a.bad++
+		a.shown.end()
 		a.c.say("amoskys: %v", b)
-	}})
+	}, OnProgress: func(p file.Progress) { a.shown.at(p.Done, p.Total) }})
 	if err != nil {
 		return err
 	}
@@ -174,9 +184,6 @@ func (l *loader) file(ctx context.Context, path string) error {
 			return err
 		}
 		l.p.Produce(ctx, streams.Outgoing{Topic: schemas.EndpointTopic, Key: e.Env().Key(), Value: v, Time: a.stamp}, l.fail)
-		if a.events%100_000 == 0 && terminal(a.c.Err) {
-			a.c.say("%d events read", a.events)
-		}
 	}
 	return l.err()
 }
@@ -203,18 +210,27 @@ func (a *analysis) process(ctx context.Context, ops *opsServer, stages []streams
 	g := newGroup(ctx)
 	var mu sync.Mutex
 	left := map[string]bool{}
+	at := map[string]int64{}
+	var done, total int64
+	for _, end := range a.ends {
+		total += end * int64(len(stages))
+	}
 	for _, s := range stages {
 		for p := range a.ends {
 			left[fmt.Sprintf("%s/%d", s.Name, p)] = true
 		}
 	}
 	app.OnCommit = func(stage string, p int32, upTo schemas.Origin) {
+		mu.Lock()
+		defer mu.Unlock()
+		task := fmt.Sprintf("%s/%d", stage, p)
+		done += upTo.Offset + 1 - at[task]
+		at[task] = upTo.Offset + 1
+		a.shown.at(done, total)
 		if upTo.Offset+1 < a.ends[p] {
 			return
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		delete(left, fmt.Sprintf("%s/%d", stage, p))
+		delete(left, task)
 		if len(left) == 0 {
 			g.cancel(errFinished)
 		}

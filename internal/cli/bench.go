@@ -97,7 +97,7 @@ func (c *command) runBench(ctx context.Context, name string, suite []*streams.Pr
 	if err := os.MkdirAll(dir+"/broker", 0o700); err != nil {
 		return err
 	}
-	c.cfg.DataDir = dir
+	c.cfg.DataDir, c.creates = dir, true
 	ops := newOpsServer()
 	p, err := c.open(ctx, ops, c.path("broker"), changelogs(stages)...)
 	if err != nil {
@@ -105,6 +105,8 @@ func (c *command) runBench(ctx context.Context, name string, suite []*streams.Pr
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	b := &benchRun{c: c, p: p, ops: ops, stages: stages, suite: suite, o: o, gen: loadgen.New(loadgen.Config{Seed: uint64(o.seed), Hosts: o.hosts, Rate: float64(o.rate)})}
+	b.shown = c.progress()
+	defer b.shown.end()
 	r, err := b.run(ctx, name)
 	if err != nil {
 		return err
@@ -129,14 +131,17 @@ type benchRun struct {
 	suite  []*streams.Processor
 	o      benchOptions
 	gen    *loadgen.Generator
+	shown  *progress
 }
 
 func (b *benchRun) run(ctx context.Context, name string) (*benchResult, error) {
 	began := time.Now()
+	b.shown.begin("preloading")
 	ends, err := b.preload(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("preload: %w", err)
 	}
+	b.shown.end()
 	b.c.say("%d events preloaded in %s", b.o.events, time.Since(began).Round(time.Millisecond))
 	limit, err := b.copyRaw(ctx)
 	if err != nil {
@@ -150,13 +155,15 @@ func (b *benchRun) run(ctx context.Context, name string) (*benchResult, error) {
 	written := b.written(ctx)
 	cpu := cpuTime()
 	began = time.Now()
+	b.shown.begin("draining")
 	g, caught := b.start(ctx, ends)
 	select {
 	case <-caught:
 	case <-g.ctx.Done():
-		return nil, g.wait(ctx)
+		return nil, errors.Join(g.wait(ctx), ctx.Err())
 	}
 	took := time.Since(began)
+	b.shown.end()
 	r.EventsPerSecond = float64(b.o.events) / took.Seconds()
 	r.CPUSecondsPerMillion = (cpuTime() - cpu).Seconds() / float64(b.o.events) * 1e6
 	r.RecordsPerEvent = float64(b.written(ctx)-written) / float64(b.o.events)
@@ -180,9 +187,19 @@ func (b *benchRun) start(ctx context.Context, ends map[int32]int64) (*group, <-c
 	app.SnapshotDir = ""
 	caught := make(chan struct{})
 	var mu sync.Mutex
+	var done, total int64
+	for _, end := range ends {
+		total += end
+	}
+	at := map[int32]int64{}
 	app.OnCommit = func(_ string, part int32, upTo schemas.Origin) {
 		mu.Lock()
 		defer mu.Unlock()
+		if len(ends) > 0 {
+			done += upTo.Offset + 1 - at[part]
+			at[part] = upTo.Offset + 1
+			b.shown.at(done, total)
+		}
 		if end, ok := ends[part]; ok && upTo.Offset+1 >= end {
 			if delete(ends, part); len(ends) == 0 {
 				close(caught)
@@ -227,7 +244,11 @@ func (b *benchRun) preload(ctx context.Context) (map[int32]int64, error) {
 	defer p.Close()
 	var mu sync.Mutex
 	var first error
-	for range b.o.events {
+	for i := range b.o.events {
+		b.shown.at(int64(i), int64(b.o.events))
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		err := b.produce(ctx, p, time.Now(), func(err error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -312,6 +333,8 @@ func (b *benchRun) pace(ctx context.Context, sample func()) (sent int, err error
 	}
 	defer p.Close()
 	began := time.Now()
+	b.shown.begin("measuring latency")
+	defer b.shown.end()
 	t := time.NewTicker(10 * time.Millisecond)
 	defer t.Stop()
 	tenths := 0
@@ -320,6 +343,7 @@ func (b *benchRun) pace(ctx context.Context, sample func()) (sent int, err error
 			tenths = n
 			sample()
 		}
+		b.shown.at(int64(time.Since(began)), int64(b.o.paced))
 		for due := int(time.Since(began).Seconds() * float64(b.o.rate)); sent < due; sent++ {
 			if err := b.produce(ctx, p, time.Now(), func(error) {}); err != nil {
 				return sent, err

@@ -12,7 +12,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/amoskys/amoskys/internal/config"
 	"github.com/spf13/cobra"
@@ -45,6 +47,7 @@ type command struct {
 	configPath string
 	output     string
 	flags      map[string]string // configuration keys set by flags
+	creates    bool              // topics that are missing are created
 	cfg        Config
 	sources    map[string]string
 	log        *slog.Logger
@@ -52,6 +55,10 @@ type command struct {
 
 // Run runs the program and returns its exit code.
 func Run(ctx context.Context, args []string, x IO) int {
+	asked := ctx
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	x.Out = output{x.Out, stop}
 	c := &command{IO: x, flags: map[string]string{}}
 	root := c.root()
 	root.SetArgs(args)
@@ -62,7 +69,7 @@ func Run(ctx context.Context, args []string, x IO) int {
 	case err == nil:
 		return exitDone
 	case errors.As(err, &ps):
-		c.say("%s", ps.Error())
+		c.say("amoskys: %s", ps.Error())
 		return exitConfig
 	case errors.As(err, &ue):
 		c.say("amoskys: %v", ue.error)
@@ -70,6 +77,9 @@ func Run(ctx context.Context, args []string, x IO) int {
 	case errors.Is(err, errSilent):
 		return exitFailed
 	case errors.Is(err, context.Canceled):
+		if asked.Err() != nil {
+			c.say("amoskys: interrupted")
+		}
 		return exitFailed
 	}
 	c.say("amoskys: %v", err)
@@ -102,7 +112,9 @@ what holds and where it comes from.`,
 	c.keyFlag(root, "data_dir", "data-dir", "folder of the embedded broker, spools and snapshots")
 	c.keyFlag(root, "listen", "listen", "address of metrics and health, host:port; empty for none")
 	root.Args, root.RunE = exactly(cobra.NoArgs), help
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())}
+	})
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		if c.output != "text" && c.output != "json" {
 			return usageError{fmt.Errorf("--output %q is not accepted; accepted: text, json", c.output)}
@@ -119,6 +131,13 @@ func (c *command) keyFlag(cmd *cobra.Command, key, flag, usage string) {
 	cmd.PersistentFlags().Var(keyValue{c, key, flag}, flag, usage+" (key "+key+")")
 }
 
+// createFlag declares the flag by which a role creates topics that are missing.
+func (c *command) createFlag(cmd *cobra.Command) *cobra.Command {
+	c.keyFlag(cmd, "topics.create", "create-topics", "create topics that are missing, instead of refusing to start")
+	cmd.PersistentFlags().Lookup("create-topics").NoOptDefVal = "true"
+	return cmd
+}
+
 type keyValue struct {
 	c         *command
 	key, flag string
@@ -132,10 +151,23 @@ func (k keyValue) Set(s string) error { k.c.flags[k.key] = s; return nil }
 func exactly(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
+			if cmd.HasSubCommands() && len(args) > 0 {
+				return usageError{fmt.Errorf("unknown command %q%s; see '%s --help'", cmd.CommandPath()+" "+args[0], meant(cmd, args[0]), cmd.CommandPath())}
+			}
 			return usageError{fmt.Errorf("%w; usage: %s", err, cmd.UseLine())}
 		}
 		return nil
 	}
+}
+
+// meant names the commands that a misspelt one is near to.
+func meant(cmd *cobra.Command, given string) string {
+	cmd.SuggestionsMinimumDistance = 2
+	near := cmd.SuggestionsFor(given)
+	if len(near) == 0 {
+		return ""
+	}
+	return " (did you mean " + strings.Join(near, " or ") + "?)"
 }
 
 // parent is a command that only holds others: without one it explains itself, and an unknown one is wrong usage.
@@ -176,12 +208,13 @@ func (c *command) either(v any, text func()) error {
 func (c *command) load() error {
 	c.cfg = defaults()
 	var ps config.Problems
-	c.sources, ps = config.Load(&c.cfg, c.configPath, envPrefix, c.Environ, aliases...)
-	for key, value := range c.flags {
+	c.sources, ps = config.Load(&c.cfg, c.configPath, config.Environment{Prefix: envPrefix, Environ: c.Environ, Aliases: aliases, Foreign: foreign})
+	for _, key := range slices.Sorted(maps.Keys(c.flags)) {
 		c.sources[key] = "flag"
-		ps = append(ps, config.Set(&c.cfg, key, value, "flag")...)
+		ps = append(ps, config.Set(&c.cfg, key, c.flags[key], "flag")...)
 	}
 	ps = append(ps, c.cfg.validate(c.sources)...)
+	slices.SortStableFunc(ps, func(a, b config.Problem) int { return strings.Compare(a.Key, b.Key) })
 	if err := ps.Err(); err != nil {
 		return err
 	}
@@ -205,14 +238,4 @@ func (c *command) logger(w io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
-}
-
-// terminal says whether w is a terminal, where colour and progress are welcome.
-func terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	i, err := f.Stat()
-	return err == nil && i.Mode()&os.ModeCharDevice != 0
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/amoskys/amoskys/processors"
 	"github.com/amoskys/amoskys/schemas"
@@ -230,5 +231,16 @@ func TestBench(t *testing.T) {
 	}
 	if r := must(t, exitDone, "bench", "engine", "--events", "5000", "--paced", "0"); !strings.Contains(r.out, "engine: 5000 events") {
 		t.Error(r.out)
+	}
+}
+
+// TestBenchInterrupted: a benchmark that is stopped prints no result, and says that it was stopped.
+func TestBenchInterrupted(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	var out, errs buffer
+	code := Run(ctx, []string{"bench", "engine", "--events", "100000000", "--paced", "0", "--output", "json"}, IO{Out: &out, Err: &errs})
+	if code != exitFailed || out.String() != "" {
+		t.Errorf("exit code %d, printed %q, %q", code, out.String(), errs.String())
 	}
 }

@@ -16,9 +16,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// demoLinger is how long the process of a step lives: a collector that has to poll must see it.
-const demoLinger = 4 * time.Second
-
 func (c *command) demo() *cobra.Command {
 	var yes bool
 	var patience time.Duration
@@ -29,10 +26,10 @@ each raises in the running 'amoskys up', or in one of its own. Exit code 1 if an
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.runDemo(cmd.Context(), yes, patience) },
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "run the steps without asking")
-	cmd.Flags().DurationVar(&patience, "wait", 30*time.Second, "how long to wait for each alert")
+	cmd.Flags().DurationVar(&patience, "wait", 45*time.Second, "how long to wait for each alert: a busy machine looks at connections every 30s")
 	var d time.Duration
 	talk := &cobra.Command{Use: "talk", Hidden: true, Args: exactly(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error { return demo.Talk(cmd.Context(), d) }}
-	talk.Flags().DurationVar(&d, "for", demoLinger, "how long to hold the socket")
+	talk.Flags().DurationVar(&d, "for", 30*time.Second, "how long to hold the socket")
 	cmd.AddCommand(talk)
 	return cmd
 }
@@ -42,7 +39,7 @@ func (c *command) runDemo(ctx context.Context, yes bool, patience time.Duration)
 	if len(steps) == 0 {
 		return errors.New("this platform has no demo steps yet")
 	}
-	c.say("This runs %d harmless steps on this machine. Each works in a temporary folder that is removed, and ends by itself:", len(steps))
+	c.say("This runs %d harmless steps on this machine. Each works in a temporary folder that is removed, and ends as soon as\nits alert came, or by itself:", len(steps))
 	for i, s := range steps {
 		c.say("  %d. %s: %s. Expected: an alert of %s.", i+1, s.Name, s.Does, s.Expects)
 	}
@@ -117,11 +114,16 @@ func (c *command) demoAt(ctx context.Context, steps []demo.Step, patience time.D
 		missing := 0
 		for i, s := range steps {
 			c.say("%d. %s …", i+1, s.Name)
-			pid, err := s.Run(ctx, self, demoLinger)
+			run, err := s.Start(ctx, self, patience)
 			if err != nil {
 				return err
 			}
-			a := awaitAlert(ctx, alerts, s.Expects, int64(pid), patience)
+			a := awaitAlert(ctx, alerts, s.Expects, int64(run.PID), patience)
+			if err := run.Stop(); ctx.Err() != nil {
+				return ctx.Err()
+			} else if err != nil && a == nil {
+				c.say("   %v", err)
+			}
 			if a == nil {
 				missing++
 				c.say("   MISSING: no alert of %s within %s", s.Expects, patience)

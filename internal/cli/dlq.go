@@ -17,9 +17,15 @@ func (c *command) dlq() *cobra.Command {
 			filter.Since = time.Now().Add(-since)
 		}
 		return c.look(cmd.Context(), func(p *place) error {
-			return streams.DeadLetters(cmd.Context(), p.kafka, p.serde, filter, func(d streams.DeadLetter) error {
+			n := 0
+			err := streams.DeadLetters(cmd.Context(), p.kafka, p.serde, filter, func(d streams.DeadLetter) error {
+				n++
 				return c.either(d, func() { c.print("%s", d) })
 			})
+			if err == nil && n == 0 {
+				c.say("no dead letters")
+			}
+			return err
 		})
 	}}
 	list.Flags().StringVar(&filter.Stage, "stage", "", "only of this stage")

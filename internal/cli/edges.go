@@ -147,7 +147,7 @@ func (c *command) collect() *cobra.Command {
 	c.keyFlag(cmd, "collectors.file.paths", "paths", "recordings for the file collector")
 	c.keyFlag(cmd, "collectors.file.format", "format", "form of the recordings")
 	c.keyFlag(cmd, "collectors.file.pace", "pace", "speed of the recordings: 1 as recorded, 0 full speed")
-	return cmd
+	return c.createFlag(cmd)
 }
 
 func (c *command) checkCollectors(specs []collectors.Spec) error {
@@ -190,7 +190,7 @@ func (c *command) startSinks(g *group, p *place, ops *opsServer, names []string)
 }
 
 func (c *command) sink() *cobra.Command {
-	return &cobra.Command{Use: "sink NAME…", Short: "Run sinks against Kafka: file, webhook, stdout, audit", Args: exactly(cobra.MinimumNArgs(1)),
+	return c.createFlag(&cobra.Command{Use: "sink NAME…", Short: "Run sinks against Kafka: file, webhook, stdout, audit", Args: exactly(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, a := range args {
 				if _, err := sinks.Find(a); err != nil {
@@ -198,7 +198,7 @@ func (c *command) sink() *cobra.Command {
 				}
 			}
 			return c.role(cmd.Context(), "sink", nil, func(g *group, p *place, ops *opsServer) error { return c.startSinks(g, p, ops, args) })
-		}}
+		}})
 }
 
 func (c *command) printAlert(a *schemas.Alert) { fmt.Fprint(c.Out, stdout.Card(a, terminal(c.Out))) }
@@ -241,6 +241,14 @@ func (r *recorder) write(ctx context.Context, action, object string, detail any)
 		return fmt.Errorf("write audit record %s: %w", action, err)
 	}
 	return nil
+}
+
+// started writes that a role has started, and which topics it created.
+func (r *recorder) started(ctx context.Context, role string, detail any, created []string) error {
+	if err := r.write(ctx, "start", role, detail); err != nil || len(created) == 0 {
+		return err
+	}
+	return r.write(ctx, "topic.create", "topics", created)
 }
 
 // auditOnce writes one record of a command that looks or changes little.

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"github.com/amoskys/amoskys/internal/config"
@@ -135,12 +134,9 @@ func (c *command) configCommand() *cobra.Command {
 
 func (c *command) printConfig() error {
 	for _, key := range config.Keys(&c.cfg) {
-		value, source := config.Value(&c.cfg, key), c.sources[key]
+		value, source := c.cfg.printed(key), c.sources[key]
 		if source == "" {
 			source = "default"
-		}
-		if slices.Contains(secretKeys, key) && value != "" {
-			value = "(set)"
 		}
 		err := c.either(map[string]string{"key": key, "value": value, "source": source}, func() { c.print("%-40s %-40s # %s", key, value, source) })
 		if err != nil {

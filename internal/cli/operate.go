@@ -39,7 +39,10 @@ func (c *command) brokers() error {
 	if err != nil {
 		return err
 	}
-	c.flags["kafka.brokers"], c.flags["registry.url"] = strings.Join(running.Brokers, ","), running.Registry
+	c.flags["kafka.brokers"] = strings.Join(running.Brokers, ",")
+	if running.Registry != "" { // else the settings name an external one, as those of the 'up' do
+		c.flags["registry.url"] = running.Registry
+	}
 	return c.load()
 }
 
@@ -97,7 +100,7 @@ func (c *command) topicsCreate() *cobra.Command {
 				return err
 			}
 			c.auditTopics(cmd.Context(), created)
-			return c.either(map[string]any{"created": created}, func() { c.print("%d topics created, %d were there", len(created), len(all)-len(created)) })
+			return c.either(map[string]any{"created": append([]string{}, created...)}, func() { c.print("%d topics created, %d were there", len(created), len(all)-len(created)) })
 		}}
 }
 
@@ -215,15 +218,20 @@ func (c *command) alerts() *cobra.Command {
 				if since > 0 {
 					o.Since = time.Now().Add(-since)
 				}
+				n := 0
 				err := streams.Read(cmd.Context(), p.kafka, p.serde, o, func(d streams.Delivery) error {
 					a, ok := d.Value.(*schemas.Alert)
 					if !ok {
 						return nil
 					}
+					n++
 					return c.either(a, func() { c.printAlert(a) })
 				})
 				if cmd.Context().Err() != nil {
 					return nil
+				}
+				if err == nil && n == 0 {
+					c.say("no alerts")
 				}
 				return err
 			})

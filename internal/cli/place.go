@@ -28,6 +28,7 @@ type place struct {
 	serde    *schemas.Serde
 	broker   *embedded.Broker // nil on Apache Kafka
 	server   *registry.Server // nil with an external registry
+	created  []string         // topics that were made at the opening
 	closers  []func() error
 }
 
@@ -52,7 +53,12 @@ func (c *command) open(ctx context.Context, ops *opsServer, dir string, topics .
 		defer cancel()
 		return streams.Ping(ctx, p.kafka)
 	})
-	if err := c.ensure(ctx, p, topics); err != nil {
+	if c.creates {
+		err = c.ensure(ctx, p, topics)
+	} else {
+		err = c.missing(ctx, p, topics)
+	}
+	if err != nil {
 		return p, err
 	}
 	if err := c.openRegistry(ctx, p); err != nil {
@@ -82,20 +88,17 @@ func (c *command) openRegistry(ctx context.Context, p *place) (err error) {
 	return nil
 }
 
-// ensure creates the declared topics, and those given, on the embedded broker and on a cluster that has none of them.
+// ensure creates the declared topics, and those given, as far as they do not exist.
 func (c *command) ensure(ctx context.Context, p *place, more []*schemas.Topic) error {
-	all := append(schemas.Topics(), more...)
 	replication := c.cfg.Topics.Replication
 	if p.broker != nil {
 		replication = 1
-	} else if first, err := c.firstUse(ctx, p, all); err != nil || !first {
-		return err
 	}
-	created, err := streams.EnsureTopics(ctx, p.kafka, all, c.cfg.Topics.Partitions, int16(replication))
+	created, err := streams.EnsureTopics(ctx, p.kafka, append(schemas.Topics(), more...), c.cfg.Topics.Partitions, int16(replication))
 	if errors.Is(err, streams.ErrNotAllowed) {
 		return fmt.Errorf("%w: as a role that may: amoskys topics create", err)
 	}
-	if len(created) > 0 {
+	if p.created = created; len(created) > 0 {
 		c.log.Info("topics created", "topics", created)
 	}
 	return err
@@ -104,27 +107,25 @@ func (c *command) ensure(ctx context.Context, p *place, more []*schemas.Topic) e
 // topicPatience is for how long topics that are missing are waited for: another role may be creating them.
 const topicPatience = 10 * time.Second
 
-// firstUse says whether a cluster has none of the topics. If it has some, one that is missing was deleted, or comes with a
-// new version: to make it anew without a word would hide that what was on it is gone.
-func (c *command) firstUse(ctx context.Context, p *place, all []*schemas.Topic) (bool, error) {
-	if c.cfg.Registry.URL != "" { // that registry may keep its schemas elsewhere
-		all = slices.DeleteFunc(slices.Clone(all), func(t *schemas.Topic) bool { return t == schemas.SchemasTopic })
+// missing refuses to go on without a topic. It was deleted, or comes with a new version: a role that made it anew without a
+// word would hide that what was on it is gone.
+func (c *command) missing(ctx context.Context, p *place, more []*schemas.Topic) error {
+	all := append(schemas.Topics(), more...)
+	if c.cfg.Registry.URL != "" { // it keeps the schemas where it likes
+		all = slices.DeleteFunc(all, func(t *schemas.Topic) bool { return t == schemas.SchemasTopic })
 	}
 	for until := time.Now().Add(topicPatience); ; {
-		missing, seen, err := streams.MissingTopics(ctx, p.kafka, all)
-		switch {
-		case err != nil:
-			return false, err
-		case len(missing) == 0:
-			return false, nil // what this role may not see, and needs, it names itself
-		case seen == 0:
-			return true, nil
-		case time.Now().After(until):
-			return false, fmt.Errorf("%w: %s; if it was deleted, what was on it is gone; create the topics: amoskys topics create", streams.ErrTopicMissing, strings.Join(missing, ", "))
+		names, err := streams.MissingTopics(ctx, p.kafka, all)
+		if err != nil || len(names) == 0 {
+			return err
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("%w on %s: %s; create with 'amoskys topics create', or let this role do it with --create-topics (key topics.create)",
+				streams.ErrTopicMissing, strings.Join(p.kafka.Brokers, ","), strings.Join(names, ", "))
 		}
 		select {
 		case <-ctx.Done():
-			return false, ctx.Err()
+			return ctx.Err()
 		case <-time.After(250 * time.Millisecond):
 		}
 	}

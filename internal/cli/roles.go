@@ -26,6 +26,7 @@ func (c *command) role(ctx context.Context, name string, topics []*schemas.Topic
 	if len(c.cfg.Kafka.Brokers) == 0 {
 		return usageError{fmt.Errorf("role %s runs against Apache Kafka: set --brokers or AMOSKYS_BROKERS; without brokers use 'amoskys up'", name)}
 	}
+	c.creates = c.cfg.Topics.Create
 	if err := c.makeDirs("locks"); err != nil {
 		return err
 	}
@@ -49,7 +50,7 @@ func (c *command) role(ctx context.Context, name string, topics []*schemas.Topic
 		return err
 	}
 	p.closers = append(p.closers, rec.close)
-	if err := rec.write(ctx, "start", name, nil); err != nil {
+	if err := rec.started(ctx, name, nil, p.created); err != nil {
 		return err
 	}
 	if err := start(g, p, ops); err != nil {
@@ -82,7 +83,7 @@ func (c *command) process() *cobra.Command {
 			})
 		}}
 	cmd.Flags().StringSliceVar(&names, "stage", nil, "stages to run: chain (default), or any of lineage, features, scoring")
-	return cmd
+	return c.createFlag(cmd)
 }
 
 func stageList(stages []streams.Stage) string {
@@ -94,7 +95,7 @@ func stageList(stages []streams.Stage) string {
 }
 
 func (c *command) registryCommand() *cobra.Command {
-	return &cobra.Command{Use: "registry", Short: "Serve the schema registry over the _schemas topic (key registry.listen)", Args: exactly(cobra.NoArgs),
+	return c.createFlag(&cobra.Command{Use: "registry", Short: "Serve the schema registry over the _schemas topic (key registry.listen)", Args: exactly(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			delete(c.flags, "registry.url")
 			c.Environ = without(c.Environ, envPrefix+"REGISTRY_URL") // it is the registry
@@ -105,7 +106,7 @@ func (c *command) registryCommand() *cobra.Command {
 				}
 				return err
 			})
-		}}
+		}})
 }
 
 func without(environ []string, name string) (out []string) {

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/amoskys/amoskys/processors"
 	"github.com/amoskys/amoskys/streams"
@@ -36,7 +38,19 @@ func (c *command) running() (r running, err error) {
 	if err != nil {
 		return r, fmt.Errorf("read %s: %w", path, err)
 	}
+	if len(r.Brokers) > 0 && !answers(r.Brokers[0]) { // it was killed, and its file has stayed
+		return r, fmt.Errorf("no 'amoskys up' answers at %s: the last one over %s (pid %d) has ended without a word; start one, or set --brokers", r.Brokers[0], c.cfg.DataDir, r.PID)
+	}
 	return r, nil
+}
+
+func answers(address string) bool {
+	conn, err := net.DialTimeout("tcp", address, 2*time.Second)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
 
 func (c *command) announce(r running) (remove func() error, err error) {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,8 +26,29 @@ const envPrefix = "AMOSKYS_"
 // aliases are the short names of the settings that every deployment sets.
 var aliases = []config.Alias{{Variable: "AMOSKYS_BROKERS", Key: "kafka.brokers"}}
 
-// secretKeys are settings that are not printed.
-var secretKeys = []string{"kafka.sasl.password", "sinks.webhook.secret"}
+// foreign are variables with our prefix that are no settings: of the build and its containers, and of the tests.
+var foreign = []string{
+	"AMOSKYS_IMAGE", "AMOSKYS_DEMO_IMAGE", "AMOSKYS_NET", // docker-compose.yml
+	"AMOSKYS_KAFKA_LIBS", "AMOSKYS_REQUIRE_KAFKA", // where Apache Kafka lies for tests, and that it has to be there
+	"AMOSKYS_DATA", "AMOSKYS_CHAOS", "AMOSKYS_BIN", "AMOSKYS_BUDGET", "AMOSKYS_BUDGET_PROFILE", "AMOSKYS_PROC_MEASURED", "AMOSKYS_SPOOL_VICTIM", "AMOSKYS_TEST_*",
+}
+
+// printed is a setting as it may be shown: no secret, not where one lies, and of URLs no part that may be one.
+func (c *Config) printed(key string) string {
+	value := config.Value(c, key)
+	switch {
+	case value == "":
+		return ""
+	case slices.Contains(config.KeysOf[streams.Secret](c), key):
+		return "(set)"
+	case key == "sinks.webhook.url": // paths of webhooks are secrets more often than not
+		if u, err := url.Parse(value); err == nil && u.Host != "" {
+			return u.Scheme + "://" + u.Host + "/(not shown)"
+		}
+		return "(set)"
+	}
+	return config.Redact(value)
+}
 
 // Config are all settings. The zero value is not usable: see defaults.
 type Config struct {
@@ -60,6 +82,9 @@ type BrokerConfig struct {
 type TopicsConfig struct {
 	Partitions  int `yaml:"partitions"`
 	Replication int `yaml:"replication"`
+	// Create lets roles create topics that are missing. Without it they refuse to start: a topic that is gone has lost its
+	// records, and one that is made anew without a word would hide it.
+	Create bool `yaml:"create"`
 }
 
 // EngineConfig are the settings of stages.
@@ -116,12 +141,13 @@ func (c *Config) validate(sources map[string]string) (ps config.Problems) {
 		if a == "" && key == "listen" {
 			continue
 		}
-		if _, port, err := net.SplitHostPort(a); err != nil || port == "" {
-			bad(key, a, "host:port")
+		_, port, err := net.SplitHostPort(a)
+		if _, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil {
+			bad(key, a, "host:port with a port of 0 (any) to 65535")
 		}
 	}
 	if u, err := url.Parse(c.Registry.URL); c.Registry.URL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
-		bad("registry.url", c.Registry.URL, "an http or https URL")
+		bad("registry.url", config.Redact(c.Registry.URL), "an http or https URL")
 	}
 	within := func(key string, n, lo, hi int64) {
 		if n < lo || n > hi {
@@ -153,7 +179,6 @@ func (c *Config) validate(sources map[string]string) (ps config.Problems) {
 	ps = append(ps, problemsOf("collectors", c.Collectors.Validate(), sources)...)
 	ps = append(ps, problemsOf("processors", c.Processors.Validate(), sources)...)
 	ps = append(ps, problemsOf("sinks", c.Sinks.Validate(), sources)...)
-	slices.SortFunc(ps, func(a, b config.Problem) int { return strings.Compare(a.Key, b.Key) })
 	return ps
 }
 
@@ -161,7 +186,8 @@ func (c *Config) validate(sources map[string]string) (ps config.Problems) {
 func problemsOf(prefix string, err error, sources map[string]string) (ps config.Problems) {
 	for _, e := range streams.SettingErrors(err) {
 		key := strings.Trim(prefix+"."+e.Key, ".")
-		ps = append(ps, config.Problem{Key: key, Value: e.Value, Accepted: e.Want, Source: sources[key]})
+		whole, _, _ := strings.Cut(key, "[") // of an element of a list
+		ps = append(ps, config.Problem{Key: key, Value: e.Value, Accepted: e.Want, Source: sources[whole]})
 	}
 	return ps
 }
@@ -170,9 +196,7 @@ func problemsOf(prefix string, err error, sources map[string]string) (ps config.
 func (c *Config) hash() string {
 	h := sha256.New()
 	for _, key := range config.Keys(c) {
-		if !slices.Contains(secretKeys, key) {
-			fmt.Fprintf(h, "%s=%s\n", key, config.Value(c, key))
-		}
+		fmt.Fprintf(h, "%s=%s\n", key, c.printed(key))
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/amoskys/amoskys/internal/config"
 	"github.com/amoskys/amoskys/processors"
 	"github.com/amoskys/amoskys/schemas"
 	"github.com/amoskys/amoskys/streams"
@@ -30,7 +31,13 @@ func (c *command) up() *cobra.Command {
 		Long: `Runs everything in one process: an embedded broker (or the one that --brokers names), the collectors that this machine
 allows, the chain of processors, and the sinks. Says where data lies, what is collected and what is not and why, and prints
 alerts as they come. Ctrl-C stops it cleanly; the next start goes on where it stopped.`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.runUp(cmd.Context(), upOptions{}) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			err := c.runUp(cmd.Context(), upOptions{})
+			if cmd.Context().Err() != nil && errors.Is(err, context.Canceled) {
+				return nil // asked to stop while it started
+			}
+			return err
+		},
 	}
 }
 
@@ -51,6 +58,7 @@ func (c *command) runUp(ctx context.Context, o upOptions) (err error) {
 	if err := c.portsFree(); err != nil {
 		return err
 	}
+	c.creates = true
 	p, err := c.open(ctx, ops, c.path("broker"), changelogs(stages)...)
 	if err != nil {
 		return err
@@ -71,7 +79,7 @@ func (c *command) runUp(ctx context.Context, o upOptions) (err error) {
 		return err
 	}
 	p.closers = append(p.closers, rec.close)
-	if err := rec.write(ctx, "start", "up", map[string]string{"data_dir": c.cfg.DataDir}); err != nil {
+	if err := rec.started(ctx, "up", map[string]string{"data_dir": c.cfg.DataDir}, p.created); err != nil {
 		return err
 	}
 	remove, err := c.announce(running{os.Getpid(), p.kafka.Brokers, registry, listen})
@@ -161,7 +169,7 @@ func (c *command) banner(p *place, registry, listen string) {
 	}
 	c.say("  brokers      %s (%s)", strings.Join(p.kafka.Brokers, ","), kind)
 	if registry == "" {
-		registry = c.cfg.Registry.URL
+		registry = config.Redact(c.cfg.Registry.URL)
 	}
 	c.say("  schemas      %s", registry)
 	if listen != "" {

@@ -118,6 +118,7 @@ func TestUp(t *testing.T) {
 			}
 		}
 	})
+	t.Run("refused", func(t *testing.T) { u.refused(t) })
 	t.Run("commands", func(t *testing.T) {
 		for _, args := range [][]string{{"topics", "verify"}, {"alerts"}, {"audit", "list"}, {"dlq", "list"}, {"schemas", "check"}, {"topics", "create"}, {"tail", "finding", "--since", "1h"}, {"alerts", "--since", "1h"}, {"tail", "lineage", "-n", "1"}} {
 			for _, output := range []string{"text", "json"} {
@@ -177,9 +178,19 @@ func TestUp(t *testing.T) {
 	verify()
 }
 
+// refused starts a role whose changelog is missing, since the chain of an `up` is in one stage.
+func (u *upRun) refused(t *testing.T) {
+	r := run(t, freePorts, "process", "--stage", "features", "--data-dir", t.TempDir(), "--brokers", strings.Join(u.where.Brokers, ","), "--registry-url", u.where.Registry, "--listen", "")
+	for _, want := range []string{"topic does not exist", "amoskys.changelog.", "amoskys topics create", "--create-topics"} {
+		if r.code != exitFailed || !strings.Contains(r.err, want) {
+			t.Errorf("a role without its topic: exit code %d, lacks %q\n%s", r.code, want, r.err)
+		}
+	}
+}
+
 // roles runs roles against the brokers of an `up`, each for a moment.
 func (u *upRun) roles(t *testing.T) {
-	for _, args := range [][]string{{"sink", "stdout"}, {"registry"}, {"process", "--stage", "features"}} {
+	for _, args := range [][]string{{"sink", "stdout"}, {"registry"}, {"process", "--stage", "features", "--create-topics"}} {
 		ctx, cancel := context.WithCancel(context.Background())
 		var out, errs buffer
 		code := make(chan int, 1)

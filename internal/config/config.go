@@ -6,19 +6,11 @@
 package config
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"reflect"
-	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // A Problem is one thing that is wrong with a setting.
@@ -29,10 +21,10 @@ type Problem struct {
 	Source   string // where it was set: file and line, variable or flag
 }
 
-// Error says all of it in one line.
+// Error says all of it in one line. What is secret in a URL is not shown.
 func (p Problem) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %q is not accepted; accepted: %s", p.Key, p.Value, p.Accepted)
+	fmt.Fprintf(&b, "%s: %q is not accepted; accepted: %s", p.Key, Redact(p.Value), p.Accepted)
 	if p.Source != "" {
 		fmt.Fprintf(&b, " (%s)", p.Source)
 	}
@@ -45,11 +37,18 @@ type Problems []Problem
 // Error lists the problems, one a line.
 func (ps Problems) Error() string {
 	lines := make([]string, 0, len(ps)+1)
-	lines = append(lines, fmt.Sprintf("configuration has %d problem(s):", len(ps)))
+	lines = append(lines, "configuration has "+count(len(ps))+":")
 	for _, p := range ps {
 		lines = append(lines, "  "+p.Error())
 	}
 	return strings.Join(lines, "\n")
+}
+
+func count(n int) string {
+	if n == 1 {
+		return "1 problem"
+	}
+	return strconv.Itoa(n) + " problems"
 }
 
 // Err returns the problems as an error, or nil when there are none.
@@ -63,127 +62,60 @@ func (ps Problems) Err() error {
 // Alias gives a variable a second, shorter name.
 type Alias struct{ Variable, Key string }
 
+// An Environment is where variables come from, and what they mean.
+type Environment struct {
+	Prefix  string   // of every variable that is a setting
+	Environ []string // NAME=value
+	Aliases []Alias
+	// Foreign are names with the prefix that are no settings: others read them. A name that ends in * stands for all that
+	// begin so.
+	Foreign []string
+}
+
 // Load sets v, a pointer to a struct that holds the defaults, from a YAML file (if path is not empty) and then from the
-// environment. It returns the source of each key that was set.
-func Load(v any, path, prefix string, environ []string, aliases ...Alias) (map[string]string, Problems) {
+// environment. It returns the source of each key that was set. A variable with the prefix that is neither a setting nor
+// known as another's is a problem: a misspelt one would be ignored without a word.
+func Load(v any, path string, env Environment) (map[string]string, Problems) {
 	sources := map[string]string{}
 	var ps Problems
 	if path != "" {
 		ps = append(ps, readFile(v, path, sources)...)
 	}
-	ps = append(ps, readEnviron(v, prefix, environ, aliases, sources)...)
+	ps = append(ps, env.read(v, sources)...)
 	return sources, ps
 }
 
-var (
-	unknownField = regexp.MustCompile(`^line (\d+): field (\S+) not found in type (\S+)$`)
-	wrongType    = regexp.MustCompile("^line (\\d+): cannot unmarshal !!\\w+ `?(.*?)`? into (\\S+)$")
-)
-
-func readFile(v any, path string, sources map[string]string) (ps Problems) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return Problems{{Key: "--config", Value: path, Accepted: "a readable YAML file", Source: err.Error()}}
-	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		return Problems{{Key: path, Value: firstLine(err.Error()), Accepted: "YAML"}}
-	}
-	lines := map[int]string{} // line -> key path
-	if len(doc.Content) > 0 {
-		walk(doc.Content[0], "", func(key string, n *yaml.Node) {
-			lines[n.Line] = key
-			sources[key] = fmt.Sprintf("%s line %d", path, n.Line)
-		})
-	}
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	dec.KnownFields(true)
-	err = dec.Decode(v)
-	var te *yaml.TypeError
+func typeWords(t reflect.Type) string {
 	switch {
-	case err == nil || errors.Is(err, io.EOF):
-	case errors.As(err, &te):
-		keys := Keys(v)
-		for _, e := range te.Errors {
-			ps = append(ps, typeProblem(e, path, lines, keys))
-		}
-	default:
-		ps = append(ps, Problem{Key: path, Value: firstLine(err.Error()), Accepted: "YAML"})
-	}
-	return ps
-}
-
-func firstLine(s string) string { s, _, _ = strings.Cut(s, "\n"); return s }
-
-func typeProblem(text, path string, lines map[int]string, keys []string) Problem {
-	if m := unknownField.FindStringSubmatch(text); m != nil {
-		n, _ := strconv.Atoi(m[1])
-		key := lines[n]
-		if key == "" {
-			key = m[2]
-		}
-		parent := key[:max(strings.LastIndex(key, "."), 0)]
-		return Problem{Key: key, Value: m[2], Accepted: "one of the keys " + strings.Join(children(keys, parent), ", "), Source: path + " line " + m[1]}
-	}
-	if m := wrongType.FindStringSubmatch(text); m != nil {
-		n, _ := strconv.Atoi(m[1])
-		return Problem{Key: lines[n], Value: m[2], Accepted: typeWords(m[3]), Source: path + " line " + m[1]}
-	}
-	return Problem{Key: path, Value: text, Accepted: "a value of the key's type"}
-}
-
-func children(keys []string, parent string) (out []string) {
-	for _, k := range keys {
-		if parent != "" {
-			rest, ok := strings.CutPrefix(k, parent+".")
-			if !ok {
-				continue
-			}
-			k = rest
-		}
-		k, _, _ = strings.Cut(k, ".")
-		if !slices.Contains(out, k) {
-			out = append(out, k)
-		}
-	}
-	return out
-}
-
-func typeWords(t string) string {
-	switch {
-	case t == "time.Duration":
+	case t == reflect.TypeFor[time.Duration]():
 		return "a duration such as 250ms, 10s or 1h"
-	case strings.HasPrefix(t, "int"), strings.HasPrefix(t, "uint"):
-		return "a whole number"
-	case strings.HasPrefix(t, "float"):
-		return "a number"
-	case t == "bool":
-		return "true or false"
-	case t == "string":
-		return "a text"
-	case strings.HasPrefix(t, "[]"):
+	case t.Kind() == reflect.Slice:
 		return "a list"
+	case t.Kind() == reflect.Struct:
+		return "a group of keys"
+	case t.Kind() == reflect.Bool:
+		return "true or false"
+	case t.Kind() == reflect.String:
+		return "a text"
+	case t.Kind() == reflect.Float64:
+		return "a number"
 	}
-	return "a group of keys"
-}
-
-func walk(n *yaml.Node, prefix string, f func(string, *yaml.Node)) {
-	if n.Kind != yaml.MappingNode {
-		return
-	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key := n.Content[i].Value
-		if prefix != "" {
-			key = prefix + "." + key
-		}
-		f(key, n.Content[i])
-		walk(n.Content[i+1], key, f)
-	}
+	return "a whole number"
 }
 
 // Keys are the paths of all scalar and list settings of a struct, in the order of its fields.
 func Keys(v any) (keys []string) {
 	visit(reflect.ValueOf(v).Elem(), "", func(key string, _ reflect.Value) { keys = append(keys, key) })
+	return keys
+}
+
+// KeysOf are the paths of all settings that have the type T.
+func KeysOf[T any](v any) (keys []string) {
+	visit(reflect.ValueOf(v).Elem(), "", func(key string, f reflect.Value) {
+		if f.Type() == reflect.TypeFor[T]() {
+			keys = append(keys, key)
+		}
+	})
 	return keys
 }
 
@@ -221,30 +153,6 @@ func visit(v reflect.Value, prefix string, f func(string, reflect.Value)) {
 	}
 }
 
-func readEnviron(v any, prefix string, environ []string, aliases []Alias, sources map[string]string) (ps Problems) {
-	fields := map[string]reflect.Value{}
-	keyOf := map[string]string{}
-	visit(reflect.ValueOf(v).Elem(), "", func(key string, f reflect.Value) {
-		fields[key] = f
-		keyOf[prefix+strings.ToUpper(strings.ReplaceAll(key, ".", "_"))] = key
-	})
-	for _, a := range aliases {
-		keyOf[a.Variable] = a.Key
-	}
-	for _, kv := range slices.Sorted(slices.Values(environ)) {
-		name, value, _ := strings.Cut(kv, "=")
-		key, ok := keyOf[name]
-		if !ok {
-			continue
-		}
-		sources[key] = "variable " + name
-		if want := set(fields[key], value); want != "" {
-			ps = append(ps, Problem{Key: key, Value: value, Accepted: want, Source: "variable " + name})
-		}
-	}
-	return ps
-}
-
 // Set sets one key from text, as a flag does.
 func Set(v any, key, value, source string) (ps Problems) {
 	found := false
@@ -258,7 +166,7 @@ func Set(v any, key, value, source string) (ps Problems) {
 		}
 	})
 	if !found {
-		ps = append(ps, Problem{Key: key, Value: value, Accepted: "a known key", Source: source})
+		ps = append(ps, Problem{Key: key, Value: value, Accepted: among("one of the keys", Keys(v), key), Source: source})
 	}
 	return ps
 }
@@ -269,7 +177,7 @@ func set(f reflect.Value, text string) string {
 	case time.Duration:
 		d, err := time.ParseDuration(text)
 		if err != nil {
-			return typeWords("time.Duration")
+			return typeWords(f.Type())
 		}
 		f.SetInt(int64(d))
 		return ""
@@ -306,7 +214,7 @@ func set(f reflect.Value, text string) string {
 		return "a value in the configuration file"
 	}
 	if err != nil {
-		return typeWords(f.Kind().String())
+		return typeWords(f.Type())
 	}
 	return ""
 }

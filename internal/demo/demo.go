@@ -1,6 +1,6 @@
 // Package demo runs harmless steps that look like what attackers do, so that a person sees the alerts they raise. Every
 // step runs a copy of a program that this machine already has, in a folder of its own that is removed afterwards; nothing
-// is changed elsewhere, nothing is sent anywhere, and each step ends by itself.
+// is changed elsewhere, nothing is sent anywhere, and each step ends once it was seen, or by itself.
 package demo
 
 import (
@@ -25,32 +25,79 @@ type Step struct {
 
 // workshop is the folder of a run and what its steps need.
 type workshop struct {
-	dir    string
-	self   string        // path of this program
-	linger time.Duration // how long a step's process lives: a collector that polls must see it
+	dir   string
+	self  string        // path of this program
+	limit time.Duration // after which a step's process ends by itself
+	err   *said         // what it says
 }
 
-// Run starts the step, tells its process id, waits until it has ended, and cleans up. self is the path of this program,
-// linger how long the step's process lives.
-func (s Step) Run(ctx context.Context, self string, linger time.Duration) (pid int, err error) {
+// command is a program that a step runs. What it starts in its turn is in one process group with it, and ends with it.
+func (w workshop) command(ctx context.Context, path string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Stderr = w.err
+	inGroup(cmd)
+	return cmd
+}
+
+// A Run is a step whose process lives: a collector that has to poll gets the time to see it.
+type Run struct {
+	PID int
+
+	step   Step
+	dir    string
+	cancel context.CancelFunc
+	err    *said
+	done   chan struct{}
+	ended  error // of the process; valid once done is closed
+}
+
+// Start starts the step. Its process lives until Stop, or until the limit has passed. self is the path of this program.
+func (s Step) Start(ctx context.Context, self string, limit time.Duration) (*Run, error) {
 	dir, err := os.MkdirTemp("", "amoskys-demo-")
 	if err != nil {
-		return 0, fmt.Errorf("make the folder of step %s: %w", s.Name, err)
+		return nil, fmt.Errorf("make the folder of step %s: %w", s.Name, err)
 	}
-	defer os.RemoveAll(dir)
-	cmd, err := s.run(ctx, workshop{dir, self, linger})
+	ctx, cancel := context.WithCancel(ctx)
+	words := &said{}
+	cmd, err := s.run(ctx, workshop{dir, self, limit, words})
 	if err != nil {
-		return 0, fmt.Errorf("start step %s: %w", s.Name, err)
+		cancel()
+		return nil, errors.Join(fmt.Errorf("start step %s: %w", s.Name, err), os.RemoveAll(dir))
 	}
-	pid = cmd.Process.Pid
-	if err := cmd.Wait(); err != nil {
-		var xe *exec.ExitError
-		if !errors.As(err, &xe) {
-			return pid, fmt.Errorf("wait for step %s: %w", s.Name, err)
-		}
-	}
-	return pid, nil
+	r := &Run{PID: cmd.Process.Pid, step: s, dir: dir, cancel: cancel, err: words, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		r.ended = cmd.Wait()
+	}()
+	return r, nil
 }
+
+// Stop ends the step and cleans up. Its error says that the process had failed before.
+func (r *Run) Stop() error {
+	var failed error
+	select {
+	case <-r.done:
+		failed = r.ended
+	default:
+	}
+	r.cancel()
+	<-r.done
+	if failed != nil {
+		failed = fmt.Errorf("step %s ended early: %w: %s", r.step.Name, failed, r.err)
+	}
+	return errors.Join(failed, os.RemoveAll(r.dir))
+}
+
+// said keeps the beginning of what a process says.
+type said struct{ b []byte }
+
+func (t *said) Write(b []byte) (int, error) {
+	t.b = append(t.b, b[:min(len(b), 1000-len(t.b))]...)
+	return len(b), nil
+}
+
+// String is what was said, on one line; it may be called once the process has ended.
+func (t *said) String() string { return strings.Join(strings.Fields(string(t.b)), " ") }
 
 // copyProgram copies an executable into the workshop under another name.
 func (w workshop) copyProgram(from, name string) (string, error) {

@@ -2,7 +2,9 @@ package demo
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -40,8 +42,8 @@ func TestExpects(t *testing.T) {
 	}
 }
 
-// TestRun runs each step: it must live as long as asked, and leave nothing behind.
-func TestRun(t *testing.T) {
+// TestStart starts each step: it must live until it is stopped, and leave nothing behind, no process either.
+func TestStart(t *testing.T) {
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
 	self, err := os.Executable()
@@ -49,13 +51,22 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range Steps() {
-		began := time.Now()
-		pid, err := s.Run(context.Background(), self, 300*time.Millisecond)
-		if err != nil || pid <= 0 {
-			t.Errorf("%s: pid %d, %v", s.Name, pid, err)
+		r, err := s.Start(context.Background(), self, time.Minute)
+		if err != nil {
+			t.Fatalf("%s: %v", s.Name, err)
 		}
-		if took := time.Since(began); took < 300*time.Millisecond && !strings.Contains(s.Name, "network") { // without a route it ends early
-			t.Errorf("%s took %s", s.Name, took)
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", r.PID)); err != nil {
+			t.Errorf("%s does not live: %v", s.Name, err)
+		}
+		began := time.Now()
+		if err := r.Stop(); err != nil && !strings.Contains(err.Error(), "exit status 1") { // without a route it ends early
+			t.Errorf("%s: %v", s.Name, err)
+		}
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("%s took %s to stop", s.Name, took)
+		}
+		if members, err := filepath.Glob(fmt.Sprintf("/proc/%d", r.PID)); err != nil || len(members) > 0 {
+			t.Errorf("%s still lives", s.Name)
 		}
 		left, err := filepath.Glob(filepath.Join(tmp, "*"))
 		if err != nil || len(left) > 0 {
@@ -64,17 +75,42 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestRunFails: what a step needs and is not there is said, by the step's name.
-func TestRunFails(t *testing.T) {
+// TestEndsByItself: a step that nobody stops ends at its limit; one that fails says why.
+func TestEndsByItself(t *testing.T) {
+	for _, s := range Steps()[:min(1, len(Steps()))] {
+		r, err := s.Start(context.Background(), "", 100*time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-r.done
+		if err := r.Stop(); err != nil {
+			t.Error(err)
+		}
+		failing := Step{Name: "failing", run: func(ctx context.Context, w workshop) (*exec.Cmd, error) {
+			cmd := w.command(ctx, "sh", "-c", "echo no route >&2; exit 3")
+			return cmd, cmd.Start()
+		}}
+		if r, err = failing.Start(context.Background(), "", time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		<-r.done
+		if err := r.Stop(); err == nil || !strings.Contains(err.Error(), "no route") || !strings.Contains(err.Error(), "failing") {
+			t.Errorf("error is %v", err)
+		}
+	}
+}
+
+// TestStartFails: what a step needs and is not there is said, by the step's name.
+func TestStartFails(t *testing.T) {
 	steps := Steps()
 	for _, s := range steps {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Setenv("PATH", t.TempDir())
-			if _, err := s.Run(context.Background(), "/does/not/exist", time.Second); err == nil || !strings.Contains(err.Error(), "start step "+s.Name) {
+			if _, err := s.Start(context.Background(), "/does/not/exist", time.Second); err == nil || !strings.Contains(err.Error(), "start step "+s.Name) {
 				t.Errorf("error is %v", err)
 			}
 			t.Setenv("TMPDIR", "/does/not/exist")
-			if _, err := s.Run(context.Background(), "/does/not/exist", time.Second); err == nil || !strings.Contains(err.Error(), "make the folder") {
+			if _, err := s.Start(context.Background(), "/does/not/exist", time.Second); err == nil || !strings.Contains(err.Error(), "make the folder") {
 				t.Errorf("error is %v", err)
 			}
 		})
@@ -83,16 +119,20 @@ func TestRunFails(t *testing.T) {
 
 // TestCancel: a step ends with its context.
 func TestCancel(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	began := time.Now()
 	for _, s := range Steps()[:min(1, len(Steps()))] {
-		if _, err := s.Run(ctx, "", time.Minute); err != nil {
-			t.Error(err)
+		r, err := s.Start(ctx, "", time.Minute)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("took %s", took)
+		cancel()
+		select {
+		case <-r.done:
+		case <-time.After(20 * time.Second):
+			t.Fatal("it goes on")
+		}
+		_ = r.Stop() // it was killed
 	}
 }
 

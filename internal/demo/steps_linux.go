@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +26,12 @@ func Steps() []Step {
 		{Name: "program in a world-writable folder that talks to the network", Expects: "signature.world_writable_network",
 			Does: "copies this program into a temporary folder, where it opens a UDP socket towards 198.51.100.1 (a documentation address) and sends nothing", run: talker},
 	}
+}
+
+// inGroup makes a command the leader of a process group, all of which ends with it.
+func inGroup(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 }
 
 func memfd(ctx context.Context, w workshop) (*exec.Cmd, error) {
@@ -71,8 +78,8 @@ func deleted(ctx context.Context, w workshop) (*exec.Cmd, error) {
 // viaFile runs sleep from an open file: /proc/self/fd of the starting process is resolved by the kernel when it executes.
 // A multi-call binary looks at its first argument, so that is sleep.
 func (w workshop) viaFile(ctx context.Context, f *os.File) (*exec.Cmd, error) {
-	cmd := exec.CommandContext(ctx, fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()))
-	cmd.Args = []string{"sleep", seconds(w.linger)}
+	cmd := w.command(ctx, fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()))
+	cmd.Args = []string{"sleep", seconds(w.limit)}
 	return cmd, cmd.Start()
 }
 
@@ -86,7 +93,7 @@ func serverShell(ctx context.Context, w workshop) (*exec.Cmd, error) {
 		return nil, err
 	}
 	// The trailing no-op keeps the outer shell from replacing itself by the inner one.
-	cmd := exec.CommandContext(ctx, path, "-c", "/bin/sh -c 'sleep "+seconds(w.linger)+"; :'; :")
+	cmd := w.command(ctx, path, "-c", "/bin/sh -c 'sleep "+seconds(w.limit)+"; :'; :")
 	return cmd, cmd.Start()
 }
 
@@ -95,7 +102,7 @@ func talker(ctx context.Context, w workshop) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, path, "demo", "talk", "--for", w.linger.String())
+	cmd := w.command(ctx, path, "demo", "talk", "--for", w.limit.String())
 	return cmd, cmd.Start()
 }
 

@@ -3,6 +3,7 @@ package lineage
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,18 +33,21 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Validate reports everything that is wrong with the configuration.
+// Validate reports everything that is wrong, each as a streams.SettingError.
 func (c Config) Validate() error {
 	c = c.withDefaults()
 	var errs []error
+	bad := func(key string, value int, want string) {
+		errs = append(errs, &streams.SettingError{Key: "lineage." + key, Value: strconv.Itoa(value), Want: want})
+	}
 	if c.Repeats < 1 || c.Repeats >= maxCell {
-		errs = append(errs, fmt.Errorf("repeats is %d, accepted are 1 to %d", c.Repeats, maxCell-1))
+		bad("repeats", c.Repeats, fmt.Sprintf("a number from 1 to %d, or 0 for the default", maxCell-1))
 	}
 	if c.MaxProcesses < 100 {
-		errs = append(errs, fmt.Errorf("max_processes is %d, accepted are 100 and more", c.MaxProcesses))
+		bad("max_processes", c.MaxProcesses, "a number from 100 on, or 0 for the default")
 	}
 	if c.MaxFacts < 100 {
-		errs = append(errs, fmt.Errorf("max_facts is %d, accepted are 100 and more", c.MaxFacts))
+		bad("max_facts", c.MaxFacts, "a number from 100 on, or 0 for the default")
 	}
 	return errors.Join(errs...)
 }

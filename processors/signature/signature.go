@@ -18,12 +18,12 @@ type Config struct {
 	Disable []string `json:"disable"`
 }
 
-// Validate reports every id that is not one of a rule.
+// Validate reports every id that is not one of a rule, each as a streams.SettingError.
 func (c Config) Validate() error {
 	var errs []error
-	for _, id := range c.Disable {
+	for i, id := range c.Disable {
 		if !slices.ContainsFunc(Rules, func(r Rule) bool { return r.ID == id }) {
-			errs = append(errs, fmt.Errorf("disable names %q, accepted are %s", id, strings.Join(ids(), ", ")))
+			errs = append(errs, &streams.SettingError{Key: fmt.Sprintf("signature.disable[%d]", i), Value: id, Want: "one of the rules " + strings.Join(ids(), ", ")})
 		}
 	}
 	return errors.Join(errs...)

@@ -126,11 +126,13 @@ func (c Config) validateTLS(bad func(key, value, want string)) {
 		}
 	}
 	switch {
-	case (c.CertFile == "") != (c.KeyFile == ""):
-		bad("cert_file, key_file", c.CertFile+c.KeyFile, "both or neither")
+	case c.CertFile == "" && c.KeyFile != "":
+		bad("cert_file", "", "a certificate (PEM), since key_file is set")
+	case c.CertFile != "" && c.KeyFile == "":
+		bad("key_file", "", "the key (PEM) of cert_file, which is set")
 	case c.CertFile != "":
 		if _, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile); err != nil {
-			bad("cert_file, key_file", c.CertFile+", "+c.KeyFile, "a certificate and its key (PEM): "+err.Error())
+			bad("cert_file", c.CertFile, "a certificate that fits the key (PEM) of key_file: "+err.Error())
 		}
 	}
 }

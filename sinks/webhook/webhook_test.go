@@ -440,7 +440,7 @@ func TestValidate(t *testing.T) {
 	c := Config{URL: "http://user:pa55@other.example/tok3n", Topics: []string{"x"}, Secret: "pa55word", PreviousSecret: "env:NOT_THERE", Authorization: "x",
 		CAFile: "/nowhere", CertFile: "/a", Timeout: time.Hour, RetryFor: -1, Array: -1, MaxBodyBytes: 1}
 	err := c.Validate()
-	for _, key := range []string{"url:", "topics[0]:", "secret:", "previous_secret:", "authorization:", "ca_file:", "cert_file, key_file:", "timeout:", "retry_for:", "array:", "max_body_bytes:"} {
+	for _, key := range []string{"url:", "topics[0]:", "secret:", "previous_secret:", "authorization:", "ca_file:", "key_file:", "timeout:", "retry_for:", "array:", "max_body_bytes:"} {
 		if err == nil || !strings.Contains(err.Error(), key) {
 			t.Errorf("%s is not named", key)
 		}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/amoskys/amoskys/schemas"
@@ -17,15 +18,38 @@ import (
 )
 
 // client is a registry somewhere else.
-type client struct{ c *sr.Client }
+type client struct {
+	c    *sr.Client
+	host string // for errors
+}
 
 // NewClient returns the registry at a URL. User and password may be in the URL.
-func NewClient(url string, opts ...sr.ClientOpt) (schemas.Registry, error) {
-	c, err := sr.NewClient(append([]sr.ClientOpt{sr.URLs(url), sr.HTTPClient(&http.Client{Timeout: 10 * time.Second})}, opts...)...)
+func NewClient(at string, opts ...sr.ClientOpt) (schemas.Registry, error) {
+	u, err := url.Parse(at)
 	if err != nil {
-		return nil, fmt.Errorf("open schema registry %s: %w", url, err)
+		return nil, errors.New("open schema registry: its URL is not usable")
 	}
-	return &client{c}, nil
+	c, err := sr.NewClient(append([]sr.ClientOpt{sr.URLs(at), sr.HTTPClient(&http.Client{Timeout: 10 * time.Second})}, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("open schema registry at %s: %w", u.Host, err)
+	}
+	return &client{c, u.Host}, nil
+}
+
+// failure is an error of a request without its URL, in which there may be a password.
+func (c *client) failure(err error) error {
+	var re *sr.ResponseError
+	var ue *url.Error
+	switch {
+	case err == nil, errors.As(err, &re):
+		return err
+	case errors.As(err, &ue):
+		return fmt.Errorf("ask schema registry at %s: %w", c.host, ue.Err)
+	}
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(inner) {
+		err = inner // the outer ones name the URL
+	}
+	return fmt.Errorf("read answer of schema registry at %s: %w", c.host, err)
 }
 
 // startPatience is for how long a registration waits for a registry that does not answer: roles start in any order.
@@ -41,12 +65,12 @@ func (c *client) Register(ctx context.Context, subject, text string) (int32, err
 		}
 		var re *sr.ResponseError
 		if errors.As(err, &re) && re.StatusCode < 500 || time.Now().After(until) {
-			return 0, fmt.Errorf("register %s: %w", subject, err)
+			return 0, fmt.Errorf("register %s: %w", subject, c.failure(err))
 		}
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return 0, fmt.Errorf("register %s: %w", subject, errors.Join(ctx.Err(), err))
+			return 0, fmt.Errorf("register %s: %w", subject, errors.Join(ctx.Err(), c.failure(err)))
 		}
 	}
 }
@@ -61,5 +85,5 @@ func (c *client) Schema(ctx context.Context, id int32) (string, error) {
 	case errors.As(err, &re) && re.StatusCode == http.StatusNotFound:
 		return "", schemas.ErrUnknownSchema
 	}
-	return "", err
+	return "", c.failure(err)
 }

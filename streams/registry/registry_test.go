@@ -216,3 +216,27 @@ func FuzzApply(f *testing.F) {
 		}
 	})
 }
+
+// TestClientHidesURL: errors of a registry that does not answer name the host, not what is secret in its URL.
+func TestClientHidesURL(t *testing.T) {
+	nonsense := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("{")) }))
+	defer nonsense.Close()
+	for name, host := range map[string]string{"ask schema registry": "127.0.0.1:1", "read answer": strings.TrimPrefix(nonsense.URL, "http://")} {
+		c, err := NewClient("http://me:pa55@" + host + "/?token=pa55")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Schema(t.Context(), 1)
+		if err == nil || !strings.Contains(err.Error(), host) || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "pa55") || strings.Contains(err.Error(), "me:") {
+			t.Errorf("error is %v", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err = c.Register(ctx, "s", "{}"); err == nil || strings.Contains(err.Error(), "pa55") {
+			t.Errorf("error is %v", err)
+		}
+	}
+	if _, err := NewClient("http://me:pa55@[/"); err == nil || strings.Contains(err.Error(), "pa55") {
+		t.Errorf("error is %v", err)
+	}
+}
