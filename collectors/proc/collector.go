@@ -77,7 +77,7 @@ func (c *Collector) Capabilities() []streams.Capability {
 		execs.Reason = fmt.Sprintf("processes that live shorter than %v to %v are missed: %v", c.cfg.Interval, c.cfg.MaxInterval, err)
 		exits.Reason = "exit codes and the exact time are not known: there is no process connector"
 	}
-	sockets := streams.Capability{Name: "network.connection", Variant: "procfs", Reason: fmt.Sprintf("connections shorter than %v are missed", c.cfg.SocketInterval)}
+	sockets := streams.Capability{Name: "network.connection", Variant: "procfs", Reason: fmt.Sprintf("connections shorter than %v (on a busy host up to %v) are missed", c.cfg.SocketInterval, stretch*c.cfg.SocketInterval)}
 	if !c.cfg.Sockets {
 		sockets.Variant, sockets.Reason = "", "turned off by proc.sockets"
 	}

@@ -304,7 +304,7 @@ func TestCapabilitiesSayWhy(t *testing.T) {
 	cfg := w.c.cfg
 	cfg.Hashes = true
 	check(cfg, map[string]string{"process.exec": "procfs: processes that live shorter than 250ms to 1s are missed: turned off by proc.connector",
-		"process.exit": "exit codes", "network.connection": "procfs: connections shorter than 2s are missed; executables", "binary.identity": "no CAP_SYS_PTRACE"})
+		"process.exit": "exit codes", "network.connection": "procfs: connections shorter than 2s (on a busy host up to 30s) are missed; executables", "binary.identity": "no CAP_SYS_PTRACE"})
 	w.write(fmt.Sprintf("%d/status", own), "CapEff:\tffffffffffffffff\n")
 	check(cfg, map[string]string{"process.exec": "procfs", "process.exit": "procfs", "network.connection": "procfs: connections", "binary.identity": "procfs: "})
 	w.end(1)
