@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/amoskys/amoskys/schemas"
 )
 
 const statLine = "42 (a) b) (c)) S 7 42 43 34816 42 4194304 1 0 0 0 5 6 0 0 20 0 3 0 12345 1 1 18446744073709551615 1 1 140736 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 768\n"
@@ -302,9 +304,10 @@ func TestNeedles(t *testing.T) {
 
 func FuzzStat(f *testing.F) {
 	f.Add([]byte(statLine))
+	f.Add([]byte("(\x80)0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"))
 	f.Add([]byte("Uid:\t1\t2\t3\t4\nCapEff:\tff\nbtime 5\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if s, err := parseStat(b); err == nil && !bytes.Contains(b, []byte(s.comm)) {
+		if s, err := parseStat(b); err == nil && !strings.Contains(schemas.Text(string(b)), s.comm) {
 			t.Fatalf("name %q is not in the line", s.comm)
 		}
 		parseUID(b)

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
+	"runtime/metrics"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"time"
@@ -29,7 +32,8 @@ type benchResult struct {
 	LimitEventsPerSecond float64 `json:"limit_events_per_second,omitempty"`
 	RecordsPerEvent      float64 `json:"records_written_per_event,omitempty"`
 	PacedEventsPerSecond float64 `json:"paced_events_per_second,omitempty"`
-	PacedRSSBytes        []int64 `json:"paced_rss_bytes,omitempty"` // at each tenth of the paced time
+	PacedRSSBytes        []int64 `json:"paced_rss_bytes,omitempty"`  // at each tenth of the paced time
+	PacedHeapBytes       []int64 `json:"paced_heap_bytes,omitempty"` // what the last garbage collection before it left
 	Commit               string  `json:"commit"`
 	Brokers              string  `json:"brokers"`
 	Workers              int     `json:"workers"`
@@ -42,6 +46,7 @@ type benchOptions struct {
 	hosts        int
 	rate         int
 	paced        time.Duration
+	memProfile   string
 }
 
 func (c *command) bench() *cobra.Command {
@@ -58,6 +63,7 @@ func (c *command) bench() *cobra.Command {
 		x.Flags().IntVar(&o.hosts, "hosts", 50, "hosts of the generator")
 		x.Flags().IntVar(&o.rate, "rate", 10_000, "events a second while latency is measured, and of event time")
 		x.Flags().DurationVar(&o.paced, "paced", 15*time.Second, "how long latency is measured; 0 not at all")
+		x.Flags().StringVar(&o.memProfile, "memprofile", "", "write a heap profile to this file while the chain still runs")
 		return x
 	}
 	return parent("bench", "Measure this machine",
@@ -117,6 +123,7 @@ func (c *command) runBench(ctx context.Context, name string, suite []*streams.Pr
 		if r.PacedEventsPerSecond > 0 {
 			c.print("append of the cause to a read-committed reader at %.0f events/s: p50 %.0f ms, p95 %.0f ms, p99 %.0f ms", r.PacedEventsPerSecond, r.P50, r.P95, r.P99)
 			c.print("RSS at each tenth of %s at that rate: %s", o.paced, sizes(r.PacedRSSBytes))
+			c.print("live heap:  %s", sizes(r.PacedHeapBytes))
 		}
 		c.print("RSS %s, brokers %s, %d workers, %d partitions, commit %s", size(r.RSSBytes), r.Brokers, r.Workers, r.Partitions, r.Commit)
 	})
@@ -173,6 +180,9 @@ func (b *benchRun) run(ctx context.Context, name string) (*benchResult, error) {
 			return nil, err
 		}
 	}
+	if err := heapProfile(b.o.memProfile); err != nil {
+		return nil, fmt.Errorf("heap profile: %w", err)
+	}
 	g.cancel(errFinished)
 	if err := g.wait(ctx); err != nil {
 		return nil, err
@@ -212,6 +222,27 @@ func (b *benchRun) start(ctx context.Context, ends map[int32]int64) (*group, <-c
 		g.run("trim", func(ctx context.Context) error { b.c.trim(ctx, b.p.broker, app); return nil })
 	}
 	return g, caught
+}
+
+// heapLive is what the last garbage collection found in use, bytes.
+func heapLive() int64 {
+	x := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(x)
+	return int64(x[0].Value.Uint64())
+}
+
+// heapProfile writes what is in use, after a garbage collection, for 'go tool pprof'.
+func heapProfile(path string) (err error) {
+	if path == "" {
+		return nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	runtime.GC()
+	return pprof.WriteHeapProfile(f)
 }
 
 func sizes(bytes []int64) string {
@@ -286,7 +317,9 @@ func (b *benchRun) latency(ctx context.Context, r *benchResult) error {
 			return nil
 		})
 	}()
-	sent, err := b.pace(ctx, func() { r.PacedRSSBytes = append(r.PacedRSSBytes, rss()) })
+	sent, err := b.pace(ctx, func() {
+		r.PacedRSSBytes, r.PacedHeapBytes = append(r.PacedRSSBytes, rss()), append(r.PacedHeapBytes, heapLive())
+	})
 	if err != nil {
 		return err
 	}

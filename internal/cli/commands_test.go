@@ -219,15 +219,19 @@ func TestPortsFree(t *testing.T) {
 }
 
 func TestBench(t *testing.T) {
-	r := must(t, exitDone, "bench", "chain", "--events", "20000", "--paced", "1s", "--rate", "2000", "--output", "json")
+	profile := filepath.Join(t.TempDir(), "heap")
+	r := must(t, exitDone, "bench", "chain", "--events", "20000", "--paced", "1s", "--rate", "2000", "--memprofile", profile, "--output", "json")
 	m := objects(t, r.out)[0]
-	for _, k := range []string{"bench", "events", "events_per_second", "cpu_seconds_per_million", "p50_ms", "p95_ms", "p99_ms", "rss_bytes", "limit_events_per_second", "commit"} {
+	for _, k := range []string{"bench", "events", "events_per_second", "cpu_seconds_per_million", "p50_ms", "p95_ms", "p99_ms", "rss_bytes", "paced_rss_bytes", "paced_heap_bytes", "limit_events_per_second", "commit"} {
 		if m[k] == nil {
 			t.Errorf("result lacks %s: %v", k, m)
 		}
 	}
 	if m["bench"] != "chain" || m["events"] != 20000.0 {
 		t.Errorf("result is of %v, %v events", m["bench"], m["events"])
+	}
+	if b, err := os.ReadFile(profile); err != nil || !bytes.HasPrefix(b, []byte{0x1f, 0x8b}) { // profiles are gzipped
+		t.Errorf("the heap profile begins with % x: %v", b[:min(2, len(b))], err)
 	}
 	if r := must(t, exitDone, "bench", "engine", "--events", "5000", "--paced", "0"); !strings.Contains(r.out, "engine: 5000 events") {
 		t.Error(r.out)
