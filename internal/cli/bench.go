@@ -142,6 +142,9 @@ type benchRun struct {
 }
 
 func (b *benchRun) run(ctx context.Context, name string) (*benchResult, error) {
+	if err := b.unused(ctx); err != nil {
+		return nil, err
+	}
 	began := time.Now()
 	b.shown.begin("preloading")
 	ends, err := b.preload(ctx)
@@ -189,6 +192,21 @@ func (b *benchRun) run(ctx context.Context, name string) (*benchResult, error) {
 	}
 	r.Alerts, err = b.count(ctx, schemas.AlertsTopic)
 	return r, err
+}
+
+// unused refuses a cluster that is in use: made-up events do not belong among real ones, and those of an earlier benchmark
+// would be dropped as repeats.
+func (b *benchRun) unused(ctx context.Context) error {
+	ends, err := streams.EndOffsets(ctx, b.p.kafka, schemas.EndpointTopic.Name)
+	if err != nil {
+		return err
+	}
+	for _, end := range ends {
+		if end > 0 {
+			return fmt.Errorf("topic %s on %s already has records: a benchmark needs a cluster of its own, or new topics", schemas.EndpointTopic.Name, strings.Join(b.p.kafka.Brokers, ","))
+		}
+	}
+	return nil
 }
 
 // start runs the chain; the channel is closed once it has processed the preloaded log to its end.

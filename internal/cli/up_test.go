@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/amoskys/amoskys/schemas"
 )
 
 // upRun is an `up` that runs in the test's process.
@@ -119,6 +121,7 @@ func TestUp(t *testing.T) {
 		}
 	})
 	t.Run("refused", func(t *testing.T) { u.refused(t) })
+	t.Run("benched", func(t *testing.T) { u.benched(t) })
 	t.Run("commands", func(t *testing.T) {
 		for _, args := range [][]string{{"topics", "verify"}, {"alerts"}, {"audit", "list"}, {"dlq", "list"}, {"schemas", "check"}, {"topics", "create"}, {"tail", "finding", "--since", "1h"}, {"alerts", "--since", "1h"}, {"tail", "lineage", "-n", "1"}} {
 			for _, output := range []string{"text", "json"} {
@@ -185,6 +188,14 @@ func (u *upRun) refused(t *testing.T) {
 		if r.code != exitFailed || !strings.Contains(r.err, want) {
 			t.Errorf("a role without its topic: exit code %d, lacks %q\n%s", r.code, want, r.err)
 		}
+	}
+}
+
+// benched: a benchmark does not put its events among those of a cluster in use.
+func (u *upRun) benched(t *testing.T) {
+	r := run(t, freePorts, "bench", "engine", "--brokers", strings.Join(u.where.Brokers, ","), "--registry-url", u.where.Registry)
+	if r.code != exitFailed || !strings.Contains(r.err, schemas.EndpointTopic.Name) || !strings.Contains(r.err, "a cluster of its own") {
+		t.Errorf("bench on a cluster in use: exit code %d\n%s", r.code, r.err)
 	}
 }
 
