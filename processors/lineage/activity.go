@@ -71,17 +71,17 @@ func (s *step) describe(e schemas.Event, a *activity) {
 	switch e := e.(type) {
 	case *schemas.FileActivity:
 		a.process, a.kind, a.object = &e.Process, kindFile, paths.Cut(e.Path, maxPath)
-		a.template = s.h.templates.of(a.object)
+		a.template = s.h.templates.Template(a.object)
 	case *schemas.ModuleActivity:
 		a.process, a.kind, a.object = &e.Process, kindModule, paths.Cut(e.Path, maxPath)
-		a.template = s.h.templates.of(a.object)
+		a.template = s.h.templates.Template(a.object)
 	case *schemas.RegistryActivity:
 		a.process, a.kind, a.object = &e.Process, kindRegistry, paths.Cut(e.Key, maxPath)
-		a.template = s.h.templates.of(a.object)
+		a.template = s.h.templates.Template(a.object)
 	case *schemas.MemoryActivity:
 		a.process, a.kind, a.object = &e.Process, kindMemory, paths.Cut(e.Backing, maxPath)
 		a.access = protection(e.RequestedPermissions)
-		a.template = words(a.access, s.h.templates.of(cmp.Or(a.object, "anonymous")))
+		a.template = words(a.access, s.h.templates.Template(cmp.Or(a.object, "anonymous")))
 	case *schemas.DNSActivity:
 		a.process, a.kind, a.object, a.template = &e.Process, kindDNS, paths.Cut(e.Query, maxText), zone(paths.Cut(e.Query, maxText))
 	case *schemas.ProcessAccess:
@@ -104,7 +104,7 @@ func (s *step) access(e *schemas.ProcessAccess, a *activity) {
 	if a.object == "" {
 		a.object = e.Target.Name
 	}
-	a.template = words(a.technique, a.access, s.h.templates.of(a.object))
+	a.template = words(a.technique, a.access, s.h.templates.Template(a.object))
 }
 
 // words joins those that are not empty.

@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
-
-	"github.com/amoskys/amoskys/processors/internal/paths"
 )
 
 // fact is a first-seen fact, by the first half of a SHA-256 over its parts: nobody can make one that passes for another.
@@ -69,25 +67,4 @@ func (hs *host) factKey(f fact) string {
 func parseFact(key string) (f fact) {
 	hex.Decode(f[:], []byte(key[len(key)-2*len(f):]))
 	return f
-}
-
-// templates remembers the templates of paths: the same few come again and again. It is a cache of a pure function, so
-// when it is emptied does not matter.
-type templates struct{ m map[string]string }
-
-const maxTemplates = 1 << 15
-
-func (t *templates) of(path string) string {
-	if path == "" {
-		return ""
-	}
-	if x, ok := t.m[path]; ok {
-		return x
-	}
-	if t.m == nil || len(t.m) >= maxTemplates {
-		t.m = map[string]string{}
-	}
-	x := paths.Template(path)
-	t.m[path] = x
-	return x
 }

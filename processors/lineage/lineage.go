@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/amoskys/amoskys/processors/internal/paths"
 	"github.com/amoskys/amoskys/schemas"
 	"github.com/amoskys/amoskys/streams"
 )
@@ -85,7 +86,7 @@ type handler struct {
 	losses     *streams.Table[lossRow]
 
 	hosts     map[string]*host
-	templates templates
+	templates paths.Cache
 	buf       []byte
 	open      bool // a record was begun and not finished
 }

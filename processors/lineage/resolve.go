@@ -175,7 +175,7 @@ func (s *step) learn(p *proc, q *schemas.Process) bool {
 
 // identify finds what a process is called when executables are compared.
 func (hs *host) identify(p *proc) {
-	p.exe = hs.h.templates.of(p.row.Process.Program())
+	p.exe = hs.h.templates.Template(p.row.Process.Program())
 }
 
 // link notes who started a process, the first time that it is known. The caller puts the row.

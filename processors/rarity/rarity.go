@@ -51,8 +51,8 @@ type handler struct {
 	hosts  *streams.Table[hostRow]
 	rates  *streams.Table[rateRow]
 
-	templates map[string]string // a cache of paths.Template
-	keys      map[string]*keys  // a cache of keys, by record key
+	templates paths.Cache
+	keys      map[string]*keys // a cache of keys, by record key
 }
 
 // keys are the texts that every record of a host needs.
@@ -63,7 +63,7 @@ func newHandler(b *streams.Builder, cfg Config) *handler {
 	return &handler{
 		cfg: cfg, counts: newCounts(b, r), procs: newProcesses(b, r), cal: conformal.NewRecent(b, "cal", cfg.Window),
 		hosts: streams.NewTable[hostRow](b, "host"), rates: streams.NewTable[rateRow](b, "rate"),
-		templates: map[string]string{}, keys: map[string]*keys{},
+		keys: map[string]*keys{},
 	}
 }
 
@@ -121,7 +121,7 @@ func (x *subject) exec(l *schemas.LineageRecord) error {
 			return err
 		}
 	}
-	if parent := x.h.template(&l.Parent); parent != "" {
+	if parent := x.h.templates.Template(l.Parent.Program()); parent != "" {
 		return x.child(l, parent, p)
 	}
 	return nil
@@ -148,7 +148,7 @@ func mix(share, below float64) float64 { return float64((1-weight)*share) + floa
 
 // touch judges what an executable touches for the first time.
 func (x *subject) touch(l *schemas.LineageRecord) error {
-	exe := x.h.template(&l.Process)
+	exe := x.h.templates.Template(l.Process.Program())
 	if exe == "" {
 		return nil
 	}
@@ -213,33 +213,14 @@ func chosen(detector string, causes []string) bool {
 	return h < math.MaxUint64/oneIn
 }
 
-const (
-	maxCache  = 1 << 15 // entries of a cache; when it is emptied does not matter
-	maxCached = 512     // bytes of a path that is kept in one
-)
-
-// template is what executables are compared by.
-func (h *handler) template(p *schemas.Process) string {
-	path := p.Program()
-	t, ok := h.templates[path]
-	if !ok {
-		if len(h.templates) >= maxCache {
-			clear(h.templates)
-		}
-		path = strings.Clone(path) // not the buffer that it was decoded from
-		t = paths.Template(path)
-		if len(path) <= maxCached {
-			h.templates[path] = t
-		}
-	}
-	return t
-}
+// maxKeys bounds the cache of keys; when it is emptied does not matter.
+const maxKeys = 1 << 15
 
 // keysOf returns the keys of a host.
 func (h *handler) keysOf(host string) *keys {
 	k := h.keys[host]
 	if k == nil {
-		if len(h.keys) >= maxCache {
+		if len(h.keys) >= maxKeys {
 			clear(h.keys)
 		}
 		tenant, _, _ := strings.Cut(host, "/")

@@ -1,9 +1,11 @@
 package paths
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
+	"unsafe"
 )
 
 func TestTemplate(t *testing.T) {
@@ -129,5 +131,36 @@ func TestTemplateIsText(t *testing.T) {
 		if got := Template(p); !utf8.ValidString(got) || len(got) > maxTemplate {
 			t.Errorf("%d bytes, valid %v", len(got), utf8.ValidString(got))
 		}
+	}
+}
+
+// TestCache: it gives what Template gives, keeps nothing of what the path was cut from, and is bounded.
+func TestCache(t *testing.T) {
+	var c Cache
+	long := "/" + strings.Repeat("x", maxCached)
+	for range 2 {
+		for _, p := range []string{"", "/usr/bin/dash", "/tmp/go-build123456/b001/x.test", `c:\windows\temp\a1b2c3d4e5f6.exe`, long} {
+			if got, want := c.Template(p), Template(p); got != want {
+				t.Errorf("%q: %q, want %q", p, got, want)
+			}
+		}
+	}
+	if len(c.m) != 3 {
+		t.Errorf("%d paths are kept, want all but the empty and the long one", len(c.m))
+	}
+	buffer := strings.Repeat("/usr/bin/dash ", 1000)
+	p := buffer[14:27]
+	c.m = nil
+	c.Template(p)
+	for k := range c.m {
+		if unsafe.StringData(k) == unsafe.StringData(p) {
+			t.Error("the path keeps its buffer")
+		}
+	}
+	for i := range maxCache + 10 {
+		c.Template("/" + strconv.Itoa(i))
+	}
+	if len(c.m) > maxCache {
+		t.Errorf("%d entries", len(c.m))
 	}
 }
