@@ -58,31 +58,13 @@ type alertJSON struct {
 	Process     procJSON   `json:"process"`
 	Lineage     []Ancestor `json:"lineage"`
 	Object      string     `json:"object,omitempty"`
-	Detectors   []member   `json:"detectors"`
+	Detectors   []Member   `json:"detectors"`
 	Features    []Feature  `json:"features"`
 	Causes      []string   `json:"causes"`
 	Inputs      []Origin   `json:"inputs,omitempty"`
 	Coverage    covJSON    `json:"coverage"`
 	HeldBack    int64      `json:"held_back"`
 	Related     []Entity   `json:"related"`
-}
-
-// member is a Member of which nothing is left out: a p-value of 0 says that the rule is certain.
-type member struct {
-	Name    string  `json:"name"`
-	Version string  `json:"version"`
-	Score   float64 `json:"score"`
-	PValue  float64 `json:"p_value"`
-	Weight  float64 `json:"weight"`
-}
-
-// convert turns a list into one of another form.
-func convert[A, B any](as []A, f func(A) B) []B {
-	out := make([]B, len(as))
-	for i, a := range as {
-		out[i] = f(a)
-	}
-	return out
 }
 
 type procJSON struct {
@@ -103,7 +85,7 @@ func (a *Alert) json() alertJSON {
 	p := &a.Provenance
 	c := p.Coverage
 	return alertJSON{a.ID, a.Revision, Time(p.Time), p.Tenant, p.Host, a.Hostname, a.Title, a.Description, a.Severity, a.SeverityID, a.Risk, a.Confidence,
-		a.FusedP, list(a.Techniques), list(a.Tactics), a.Entity, procJSON{a.Process, Time(a.Process.CreatedTime)}, list(a.Lineage), a.Object, convert(a.Detectors, func(m Member) member { return member(m) }),
+		a.FusedP, list(a.Techniques), list(a.Tactics), a.Entity, procJSON{a.Process, Time(a.Process.CreatedTime)}, list(a.Lineage), a.Object, list(a.Detectors),
 		list(a.Features), list(p.Causes), a.Inputs, covJSON{c.Received, c.Lost, c.Suppressed, c.Late, c.Repeats, Time(c.Since)}, a.HeldBack, list(a.Related)}
 }
 
@@ -126,7 +108,7 @@ func (a *Alert) UnmarshalJSON(text []byte) error {
 	}
 	*a = Alert{ID: x.ID, Revision: x.Revision, Title: x.Title, Description: x.Description, Severity: x.Severity, SeverityID: x.SeverityID, Risk: x.Risk,
 		Confidence: x.Confidence, FusedP: x.FusedP, Entity: x.Entity, Process: x.Process.Process, Lineage: x.Lineage, Techniques: x.Techniques, Tactics: x.Tactics,
-		Detectors: convert(x.Detectors, func(m member) Member { return Member(m) }), Features: x.Features, Object: x.Object, Inputs: x.Inputs, HeldBack: x.HeldBack, Hostname: x.Hostname, Related: x.Related,
+		Detectors: x.Detectors, Features: x.Features, Object: x.Object, Inputs: x.Inputs, HeldBack: x.HeldBack, Hostname: x.Hostname, Related: x.Related,
 		Provenance: Provenance{Tenant: x.Tenant, Host: x.Host, Causes: x.Causes, Coverage: Coverage{Received: x.Coverage.Received, Lost: x.Coverage.Lost,
 			Suppressed: x.Coverage.Suppressed, Late: x.Coverage.Late, Repeats: x.Coverage.Repeats}}}
 	for _, t := range []struct {

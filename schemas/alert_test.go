@@ -47,9 +47,12 @@ func TestAlertJSON(t *testing.T) {
 		Time      string
 		Detectors []map[string]any
 		Inputs    []map[string]any
+		Features  []map[string]any
 		Coverage  map[string]any
 	}
-	b, err := json.Marshal(alert(t))
+	a := alert(t)
+	a.Inputs, a.Features, a.Detectors = []schemas.Origin{{Topic: "x"}}, []schemas.Feature{{Name: "x"}}, []schemas.Member{{Name: "x", Version: "1"}} // 0 is said too
+	b, err := json.Marshal(a)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +65,7 @@ func TestAlertJSON(t *testing.T) {
 	for _, c := range []struct {
 		got  map[string]any
 		want []string
-	}{{m.Detectors[0], []string{"name", "version", "score", "p_value"}}, {m.Inputs[0], []string{"topic", "partition", "offset"}}, {m.Coverage, []string{"received", "lost", "suppressed", "late", "repeats", "since"}}} {
+	}{{m.Detectors[0], []string{"name", "version", "score", "p_value"}}, {m.Inputs[0], []string{"topic", "partition", "offset"}}, {m.Features[0], []string{"name", "value"}}, {m.Coverage, []string{"received", "lost", "suppressed", "late", "repeats", "since"}}} {
 		for _, k := range c.want {
 			if _, ok := c.got[k]; !ok {
 				t.Errorf("%v has no %s", c.got, k)

@@ -371,7 +371,7 @@ type Feature struct {
 	// Name as declared by its processor.
 	Name string `avro:"name" json:"name,omitempty"`
 	// Value in the declared unit.
-	Value float64 `avro:"value" json:"value,omitempty"`
+	Value float64 `avro:"value" json:"value"`
 	// What is usual, where a detector knows it.
 	Baseline float64 `avro:"baseline" json:"baseline,omitempty"`
 }
@@ -591,11 +591,11 @@ type Member struct {
 	// Version.
 	Version string `avro:"version" json:"version,omitempty"`
 	// Raw score.
-	Score float64 `avro:"score" json:"score,omitempty"`
+	Score float64 `avro:"score" json:"score"`
 	// Conformal p-value.
-	PValue float64 `avro:"p_value" json:"p_value,omitempty"`
+	PValue float64 `avro:"p_value" json:"p_value"`
 	// Share of the fused evidence, in [0,1].
-	Weight float64 `avro:"weight" json:"weight,omitempty"`
+	Weight float64 `avro:"weight" json:"weight"`
 }
 
 // SchemaName implements Payload.
@@ -684,9 +684,9 @@ type Origin struct {
 	// Ingest topic.
 	Topic string `avro:"topic" json:"topic,omitempty"`
 	// Partition.
-	Partition int32 `avro:"partition" json:"partition,omitempty"`
+	Partition int32 `avro:"partition" json:"partition"`
 	// Offset. Ingest topics are written without transactions, so it is stable.
-	Offset int64 `avro:"offset" json:"offset,omitempty"`
+	Offset int64 `avro:"offset" json:"offset"`
 	// Ingest time, milliseconds since the Unix epoch, never decreasing within a partition.
 	IngestTime int64 `avro:"ingest_time" json:"ingest_time,omitempty"`
 }

@@ -70,6 +70,12 @@ func run(dir, out string) error {
 	return os.WriteFile(out, src, 0o644)
 }
 
+// zeroSaysSomething are the fields that JSON always has. In all others an empty value means that nothing is known.
+var zeroSaysSomething = map[string]bool{
+	"Feature.value": true, "Origin.partition": true, "Origin.offset": true,
+	"Member.score": true, "Member.p_value": true, "Member.weight": true, // a p-value of 0 is that of a rule that is certain
+}
+
 func write(b *bytes.Buffer, r record) error {
 	fmt.Fprintf(b, "// %s: %s\ntype %s struct {\n", r.Name, r.Doc, r.Name)
 	for _, f := range r.Fields {
@@ -77,7 +83,11 @@ func write(b *bytes.Buffer, r record) error {
 		if err != nil {
 			return fmt.Errorf("field %s: %w", f.Name, err)
 		}
-		fmt.Fprintf(b, "\t// %s\n\t%s %s `avro:%q json:%q`\n", f.Doc, goName(f.Name), t, f.Name, f.Name+",omitempty")
+		tag := f.Name
+		if !zeroSaysSomething[r.Name+"."+f.Name] {
+			tag += ",omitempty"
+		}
+		fmt.Fprintf(b, "\t// %s\n\t%s %s `avro:%q json:%q`\n", f.Doc, goName(f.Name), t, f.Name, tag)
 	}
 	b.WriteString("}\n\n")
 	fmt.Fprintf(b, "// SchemaName implements Payload.\nfunc (*%s) SchemaName() string { return %q }\n\n", r.Name, r.Name)
