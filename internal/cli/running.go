@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/amoskys/amoskys/processors"
@@ -65,5 +64,3 @@ func (c *command) announce(r running) (remove func() error, err error) {
 func (c *command) stages(grouping string) ([]streams.Stage, error) {
 	return stagesOf(processors.Suite(c.cfg.Processors), grouping)
 }
-
-func contains(s, part string) bool { return strings.Contains(s, part) }
