@@ -2,7 +2,6 @@ package schemas_test
 
 import (
 	"cmp"
-	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
@@ -129,25 +128,5 @@ func TestOriginOrder(t *testing.T) {
 	slices.SortFunc(shuffled, func(a, b schemas.Origin) int { return a.Compare(&b) })
 	if !slices.Equal(shuffled, all) {
 		t.Error("sorting does not give the order")
-	}
-}
-
-// The form of docs/formats/headers.md.
-func TestOriginBinary(t *testing.T) {
-	o := schemas.Origin{Topic: "topic", Partition: 3, Offset: 1 << 40, IngestTime: 1_790_000_000_000}
-	b, err := o.AppendBinary([]byte("x"))
-	if err != nil || b[0] != 'x' {
-		t.Fatalf("%x, %v", b, err)
-	}
-	b = b[1:]
-	for _, want := range []int64{o.IngestTime, o.Offset, int64(o.Partition)} {
-		got, n := binary.Varint(b)
-		if got != want {
-			t.Errorf("got %d, want %d", got, want)
-		}
-		b = b[n:]
-	}
-	if n, k := binary.Uvarint(b); int(n) != len(o.Topic) || string(b[k:]) != o.Topic {
-		t.Errorf("topic is %q", b)
 	}
 }

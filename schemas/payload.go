@@ -2,7 +2,6 @@ package schemas
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"strconv"
 	"strings"
@@ -17,12 +16,14 @@ type Payload interface {
 // An Event is a fact that a collector saw. It enters once, on an ingest topic.
 type Event interface {
 	Payload
+	// Env is the event's own envelope, to be read or filled.
 	Env() *Envelope
 }
 
 // A Derived payload was computed from events. Its provenance is filled by the engine when it is emitted.
 type Derived interface {
 	Payload
+	// Prov is the record's own provenance, to be read or filled.
 	Prov() *Provenance
 }
 
@@ -102,13 +103,4 @@ func sign(less bool) int {
 		return -1
 	}
 	return 1
-}
-
-// AppendBinary appends the origin in the form of the record header amoskys-origin, see docs/formats/headers.md.
-func (o *Origin) AppendBinary(b []byte) ([]byte, error) {
-	b = binary.AppendVarint(b, o.IngestTime)
-	b = binary.AppendVarint(b, o.Offset)
-	b = binary.AppendVarint(b, int64(o.Partition))
-	b = binary.AppendUvarint(b, uint64(len(o.Topic)))
-	return append(b, o.Topic...), nil
 }

@@ -24,7 +24,7 @@ func (k Kind) String() string { return [...]string{"ingest", "chain", "table", "
 
 // A Topic declares one topic. All topics are in the variables below and nowhere else.
 type Topic struct {
-	Name       string
+	Name       string // on brokers
 	Kind       Kind
 	Doc        string        // what is on it, for whom
 	Key        string        // what the record key is

@@ -18,9 +18,9 @@ import (
 // order per partition. Positions are committed after delivery, so a record may come twice after a crash, and never not at
 // all.
 type SinkRunner struct {
-	Name   string
+	Name   string // part of the consumer group, and a label of metrics: it is never changed
 	Sink   Sink
-	Topics []string
+	Topics []string // by their full names
 	Kafka  Kafka
 	Serde  *schemas.Serde
 	// Control delivers tick and progress records too.

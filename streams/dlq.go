@@ -14,22 +14,23 @@ import (
 
 // A DeadLetterFilter says which dead letters are wanted; an empty field means all.
 type DeadLetterFilter struct {
-	Stage, Processor, Topic string
-	Since                   time.Time
+	Stage, Processor string
+	Topic            string    // that the record was read from
+	Since            time.Time // when the dead letter was written, at the earliest
 }
 
 // A DeadLetter is a dead letter and where it lies.
 type DeadLetter struct {
-	At        string    `json:"at"` // partition@offset on the dead-letter topic
-	Time      time.Time `json:"time"`
-	Topic     string    `json:"topic"` // of the record
+	At        string    `json:"at"`    // partition@offset on the dead-letter topic
+	Time      time.Time `json:"time"`  // when it was written
+	Topic     string    `json:"topic"` // of the record, as are partition and offset
 	Partition int32     `json:"partition"`
-	Offset    int64     `json:"offset"` // -1: it was handed over in memory
-	Stage     string    `json:"stage"`
+	Offset    int64     `json:"offset"`              // -1: it was handed over in memory
+	Stage     string    `json:"stage"`               // that refused it
 	Processor string    `json:"processor,omitempty"` // empty: it could not be decoded
 	Error     string    `json:"error"`
 	Key       string    `json:"key"`
-	Bytes     int       `json:"bytes"`
+	Bytes     int       `json:"bytes"` // of the value
 }
 
 // String is the dead letter on one line.

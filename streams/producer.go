@@ -34,7 +34,7 @@ type ProducerOptions struct {
 // Outgoing is a record to produce.
 type Outgoing struct {
 	Topic *schemas.Topic
-	Key   string
+	Key   string // which decides the partition
 	Value []byte // in the Confluent wire format, see Frame
 	Trace string // W3C trace id, or empty
 	// Time is the ingest time where the broker does not stamp it (the embedded one does not); the zero time is now. It

@@ -29,8 +29,8 @@ type Delivery struct {
 	Partition int32
 	Offset    int64
 	Key       string
-	Timestamp int64 // ingest time of the trigger, milliseconds
-	Schema    string
+	Timestamp int64           // ingest time of the trigger, milliseconds
+	Schema    string          // its name, as of the writer; empty if it is not known
 	Value     schemas.Payload // decoded; belongs to the sink
 	Raw       []byte          // value as on the topic
 	Trace     string          // W3C trace id

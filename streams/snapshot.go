@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/amoskys/amoskys/schemas"
+	"github.com/amoskys/amoskys/streams/durable"
 	"github.com/klauspost/compress/s2"
 )
 
@@ -85,22 +86,13 @@ func WriteSnapshot(dir string, t *Task) (path string, err error) {
 		f.Sync,
 		f.Close,
 		func() error { return os.Rename(f.Name(), path) },
-		func() error { return syncDir(dir) },
+		func() error { return durable.SyncDir(dir) },
 	} {
 		if err = step(); err != nil {
 			return "", fmt.Errorf("write snapshot %s: %w", path, err)
 		}
 	}
 	return path, nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // snapshotWriter keeps the first error, so that what follows is skipped.

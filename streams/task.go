@@ -16,7 +16,7 @@ import (
 // driven by one goroutine: offer records, take what they give, and at the end of a transaction flush, then commit or roll
 // back.
 type Task struct {
-	Partition int32
+	Partition int32 // -1: it only says which schemas it has
 
 	plan     *Plan
 	handlers []*handler // by proc.index
@@ -65,11 +65,14 @@ type activeRow struct {
 
 // Counts are totals since the task was made. They are for metrics: a roll-back does not take them back.
 type Counts struct {
-	In, Out, Dead, Late, Repeats, Lost int64
-	Processors                         map[string]*ProcessorCounts
+	In, Out    int64 // records taken and emitted
+	Dead, Late int64 // records that went to the dead letters, and to the late topic
+	Repeats    int64 // events that were there before
+	Lost       int64 // events whose numbers are missing
+	Processors map[string]*ProcessorCounts
 }
 
-// ProcessorCounts are the totals of one processor.
+// ProcessorCounts are the totals of one processor, as in Counts.
 type ProcessorCounts struct{ In, Out, Dead, Late int64 }
 
 // NewTask makes the task of a partition with empty state.

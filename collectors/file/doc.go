@@ -12,15 +12,14 @@
 //
 // # Formats
 //
-// A recording is a file, plain or compressed with gzip or zstd (found out by content), or a folder. Four formats are
-// known, and found out by content too:
+// A recording is a file, plain or compressed with gzip or zstd (found out by content), or a folder. Three formats are
+// known, and found out by content too unless one is named:
 //
 //   - amoskys: our own events, one JSON object a line, with the name of the schema as "type".
 //   - sysmon: Windows event logs, one JSON object a line: flat as nxlog and the scripts of OTRF Security-Datasets write
 //     them, as winlogbeat 6 to 8 does, or as XML turned to JSON; then an object may also be spread over several lines.
 //   - edr: a folder with an event graph of a Carbon Black sensor as nodes.csv and edges.csv; see graphDecoder for what its
 //     edges mean.
-//   - auto: whichever it is.
 //
 // # Mapping of Windows events
 //

@@ -14,16 +14,17 @@
 //	NetworkActivity  4001/1  priority 1  a socket got a peer (open), 4001/7 waits for one (listen)
 //	CollectorStatus          priority 0  the kernel's queue overran, or events could not be written: how many (suppressed)
 //
-// With the connector (variant netlink) every fork, exec and exit is seen as it happens, with exit codes. The connector needs
-// CAP_NET_ADMIN (Linux 6.6 lets everyone listen), and the
-// initial pid, user and network namespaces; whether it can be had is found out by trying.
+// With the connector (variant netlink) every fork, exec and exit is seen as it happens, with exit codes. The connector
+// needs CAP_NET_ADMIN (Linux 6.6 lets everyone listen), and the initial pid, user and network namespaces; whether it can be
+// had is found out by trying.
 //
 // Without it (variant procfs) /proc is listed every 250 ms to 1 s, sooner when something happens. What lives shorter is
 // missed, exit codes are known only of zombies. Either way an exec in place of another program is recognised by its
 // stack address, which is drawn anew by each exec, where it may be read.
 //
-// Sockets are listed every two seconds, in each network namespace that a visible process lives in. Shorter connections are
-// missed. Those that another user owns have no process without CAP_SYS_PTRACE, but a user.
+// Sockets are listed every two seconds, or up to every thirty where that is costly, in each network namespace that a
+// visible process lives in. Shorter connections are missed. Those that another user owns have no process without
+// CAP_SYS_PTRACE, but a user.
 //
 // What could not be read of a process is in Process.Incomplete, with the reason. A process that was gone before it could be
 // read gives an exec with its ids and parent (path:ended); with name and owner, too, if its parent had not waited for it yet.
@@ -45,10 +46,11 @@
 //
 // # Cost
 //
-// Each of the two periodic jobs waits for a hundred times as long as it took last, so that it costs at most 1 % of a core; but
-// not for more than fifteen times its interval. On a machine where little starts and connects both cost far less. TCP sockets are listed when the kernel's counters say that there
-// is a new one. Executables are hashed in the background at Config.HashRate, from a file that was opened at the exec, so that
-// a file that is removed meanwhile is hashed all the same.
+// Each of the two periodic jobs waits for a hundred times as long as it took last, so that it costs at most 1 % of a core;
+// but not for more than fifteen times its interval. On a machine where little starts and connects both cost far less. TCP
+// sockets are listed when the kernel's counters say that there is a new one. Executables are hashed in the background at
+// Config.HashRate, from a file that was opened at the exec, so that a file that is removed meanwhile is hashed all the
+// same.
 //
 // Beside the connector each program that starts is read once, at the cost of about a dozen system calls: so the cost follows
 // the rate at which programs start. TestBudget measures it, and BenchmarkHash what hashing costs:

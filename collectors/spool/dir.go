@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/amoskys/amoskys/schemas"
+	"github.com/amoskys/amoskys/streams/durable"
 )
 
 // The files of a spool directory besides the folders of its logs.
@@ -40,7 +41,7 @@ func incarnation(dir, boot string, torn bool) (string, error) {
 		}
 		name = hex.EncodeToString(b)
 	}
-	return name, errors.Join(replaceSynced(path, name+" "+boot), replaceSynced(filepath.Join(dir, openName), boot))
+	return name, errors.Join(durable.WriteFile(path, []byte(name+" "+boot), 0o600), durable.WriteFile(filepath.Join(dir, openName), []byte(boot), 0o600))
 }
 
 // schemaMark tells versions of a schema apart: the first 4 bytes, in hex, of the SHA-256 of its text.
@@ -59,7 +60,7 @@ func keepSchema(dir string, s *schemas.Schema) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", err
 	}
-	return name, replaceSynced(path, s.Text)
+	return name, durable.WriteFile(path, []byte(s.Text), 0o600)
 }
 
 // schemaReader brings records to the present schemas.

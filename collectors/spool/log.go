@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/amoskys/amoskys/streams/durable"
 )
 
 // log is the log of one stream: segments, the last of which is written to. It is not safe for concurrent use.
@@ -155,7 +157,7 @@ func (l *log) roll() error {
 		l.segments = l.segments[:n-1]
 	}
 	l.segments = append(l.segments, segment{first: l.next, modified: time.Now()})
-	l.failed = errors.Join(l.failed, failed, syncDir(l.dir))
+	l.failed = errors.Join(l.failed, failed, durable.SyncDir(l.dir))
 	return nil
 }
 
@@ -184,7 +186,7 @@ func (l *log) drop() (from, to int64, err error) {
 
 // keepNext writes the next number down, so that an emptied log goes on with it.
 func (l *log) keepNext() error {
-	return replaceSynced(filepath.Join(l.dir, nextFile), strconv.FormatInt(l.next, 10))
+	return durable.WriteFile(filepath.Join(l.dir, nextFile), strconv.AppendInt(nil, l.next, 10), 0o600)
 }
 
 func (l *log) size() (n int64) {
@@ -201,19 +203,6 @@ func (l *log) close() error {
 	err := errors.Join(l.file.Sync(), l.file.Close())
 	l.file, l.dirty = nil, 0
 	return err
-}
-
-// replaceSynced replaces a small file so that it has the old text or the new one, also after a power cut.
-func replaceSynced(path, text string) error {
-	f, err := os.OpenFile(path+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.WriteString(f, text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return errors.Join(os.Rename(path+".part", path), syncDir(filepath.Dir(path)))
 }
 
 // readNumber reads a number from a file; 0 if there is none.

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -89,6 +90,33 @@ func TestMetricsExist(t *testing.T) {
 }
 
 var ours = regexp.MustCompile(`\bamoskys_[a-z_]+`)
+
+// The names of metrics in the code: whole, or as a part of those of the engine.
+var (
+	wholeName  = regexp.MustCompile(`"(amoskys_[a-z_]+)"`)
+	engineName = regexp.MustCompile(`(?:\b(?:counter|gauge)\(|Subsystem: "streams", Name: )"([a-z_]+)"`)
+	inTable    = regexp.MustCompile("(?m)^\\| `(amoskys_[a-z_]+)` \\|")
+)
+
+// TestMetricsDocumented: docs/metrics.md has every metric that the code declares once, and no other.
+func TestMetricsDocumented(t *testing.T) {
+	var declared, documented []string
+	src := sources(t)
+	for _, m := range wholeName.FindAllStringSubmatch(src, -1) {
+		declared = append(declared, m[1])
+	}
+	for _, m := range engineName.FindAllStringSubmatch(src, -1) {
+		declared = append(declared, "amoskys_streams_"+m[1])
+	}
+	for _, m := range inTable.FindAllStringSubmatch(string(read(t, "docs/metrics.md")), -1) {
+		documented = append(documented, m[1])
+	}
+	slices.Sort(declared)
+	slices.Sort(documented)
+	if len(declared) < 20 || !slices.Equal(declared, documented) {
+		t.Errorf("declared:\n%s\ndocumented:\n%s", strings.Join(declared, "\n"), strings.Join(documented, "\n"))
+	}
+}
 
 // sources returns all Go code of the program.
 func sources(t *testing.T) string {

@@ -63,12 +63,16 @@ func (c *command) bench() *cobra.Command {
 		x.Flags().IntVar(&o.hosts, "hosts", 50, "hosts of the generator")
 		x.Flags().IntVar(&o.rate, "rate", 10_000, "events a second while latency is measured, and of event time")
 		x.Flags().DurationVar(&o.paced, "paced", 15*time.Second, "how long latency is measured; 0 not at all")
-		x.Flags().StringVar(&o.memProfile, "memprofile", "", "write a heap profile to this file while the chain still runs")
+		x.Flags().StringVar(&o.memProfile, "memprofile", "", "write a heap profile, for 'go tool pprof', to this file while the stages still run")
 		return x
 	}
-	return parent("bench", "Measure this machine",
+	all := parent("bench", "Measure this machine",
 		sub("chain", "The whole chain: drain a preloaded log of process events, then latency at a fixed rate", func() []*streams.Processor { return processors.Suite(c.cfg.Processors) }),
 		sub("engine", "The engine alone: a copy of every event through one stateless processor", func() []*streams.Processor { return []*streams.Processor{copier} }))
+	all.Long = `Measures what this machine can do: events a second, CPU and memory, and the time from the append of an event to a reader of
+what came of it. It runs on a throw-away embedded broker, or on the Apache Kafka that --brokers names; that one must be unused,
+since the events are made up: a cluster with records on its ingest topic is refused.`
+	return all
 }
 
 // copier writes each event on as it came: what the engine and the broker cost by themselves, and the limit for a chain.

@@ -97,8 +97,8 @@ The same events give the same alerts, whatever crashed, moved or was replayed in
   amoskys demo            harmless attack-like steps, and the alerts they raise
   amoskys analyze FILE…   the same chain over recorded events
 
-Settings come from a YAML file (--config), variables (AMOSKYS_…) and flags, in this order; 'amoskys config print' shows
-what holds and where it comes from.`,
+Settings come from a YAML file (--config), variables (AMOSKYS_…) and flags: what comes later holds. 'amoskys config
+print' shows every setting and where it comes from.`,
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	root.SetOut(c.Out)

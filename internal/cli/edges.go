@@ -283,7 +283,7 @@ func (c *command) audit() *cobra.Command {
 				for _, p := range r.Problems {
 					c.print("%s", p)
 				}
-				c.print("%s: %d records in %d closed segments, head %s, %d problem(s)", dir, r.Records, r.Segments, r.Head, len(r.Problems))
+				c.print("%s: %d records in %d segments, head %s, %d problem(s)", dir, r.Records, r.Segments, r.Head, len(r.Problems))
 			})
 			if err == nil && len(r.Problems) > 0 {
 				return errSilent

@@ -167,7 +167,7 @@ func topicNamed(text string) (string, error) {
 	var found, all []string
 	for _, t := range schemas.Topics() {
 		all = append(all, t.Name)
-		if contains(t.Name, text) {
+		if strings.Contains(t.Name, text) {
 			found = append(found, t.Name)
 		}
 	}
@@ -176,7 +176,7 @@ func topicNamed(text string) (string, error) {
 		return found[0], nil
 	case len(found) > 1:
 		return "", fmt.Errorf("topic %q fits several: %v", text, found)
-	case contains(text, "amoskys.changelog."):
+	case strings.HasPrefix(text, "amoskys.changelog."):
 		return text, nil
 	}
 	return "", fmt.Errorf("topic %q is not declared; declared: %v", text, all)

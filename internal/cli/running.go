@@ -7,12 +7,11 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/amoskys/amoskys/processors"
 	"github.com/amoskys/amoskys/streams"
+	"github.com/amoskys/amoskys/streams/durable"
 )
 
 // runningFile is in the data directory while an `up` runs there: other commands find its brokers by it.
@@ -59,15 +58,9 @@ func (c *command) announce(r running) (remove func() error, err error) {
 		return nil, err
 	}
 	path := c.path(runningFile)
-	part := path + ".part"
-	if err := os.WriteFile(part, text, 0o600); err != nil {
-		return nil, err
-	}
-	return func() error { return os.Remove(path) }, os.Rename(part, filepath.Clean(path))
+	return func() error { return os.Remove(path) }, durable.WriteFile(path, text, 0o600)
 }
 
 func (c *command) stages(grouping string) ([]streams.Stage, error) {
 	return stagesOf(processors.Suite(c.cfg.Processors), grouping)
 }
-
-func contains(s, part string) bool { return strings.Contains(s, part) }

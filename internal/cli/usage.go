@@ -67,11 +67,17 @@ func (b *benchRun) copyRaw(ctx context.Context) (float64, error) {
 }
 
 func registerSpool(r prometheus.Registerer, s *spool.Spool) {
-	for name, f := range map[string]func(spool.Counts) int64{
-		"amoskys_spool_appended_total": func(c spool.Counts) int64 { return c.Appended }, "amoskys_spool_shipped_total": func(c spool.Counts) int64 { return c.Shipped },
-		"amoskys_spool_dropped_total": func(c spool.Counts) int64 { return c.Dropped }, "amoskys_spool_damaged_total": func(c spool.Counts) int64 { return c.Damaged },
+	for _, x := range []struct {
+		name, help string
+		of         func(spool.Counts) int64
+	}{
+		{"amoskys_spool_appended_total", "Events that went into the collector's spool.", func(c spool.Counts) int64 { return c.Appended }},
+		{"amoskys_spool_shipped_total", "Events of the spool that the brokers have taken.", func(c spool.Counts) int64 { return c.Shipped }},
+		{"amoskys_spool_dropped_total", "Events over the spool's limits, refused by the brokers, or too large.", func(c spool.Counts) int64 { return c.Dropped }},
+		{"amoskys_spool_damaged_total", "Events lost to damage of the spool's files.", func(c spool.Counts) int64 { return c.Damaged }},
+		{"amoskys_spool_refused_total", "Events that the spool could not take, as when the disk is full.", func(c spool.Counts) int64 { return c.Refused }},
 	} {
-		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: "Events of the collector's spool."}, func() float64 { return float64(f(s.Counts())) }))
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: x.name, Help: x.help}, func() float64 { return float64(x.of(s.Counts())) }))
 	}
-	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "amoskys_spool_bytes", Help: "Size of the collector's spool."}, func() float64 { return float64(s.Counts().Bytes) }))
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "amoskys_spool_bytes", Help: "Size of the collector's spool, bytes."}, func() float64 { return float64(s.Counts().Bytes) }))
 }

@@ -81,7 +81,7 @@ func (w *warmup) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.hosts) == 0 {
-		return "warm-up: not told yet (it is with a host's first full minute)"
+		return "warm-up: not told yet (it is when the first clock minute of a host is over)"
 	}
 	var most left
 	waiting := 0

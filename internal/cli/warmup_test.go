@@ -22,7 +22,7 @@ func TestWarmupIsToldWhole(t *testing.T) {
 			t.Errorf("says %q, want %q", got, want)
 		}
 	}
-	says("warm-up: not told yet (it is with a host's first full minute)")
+	says("warm-up: not told yet (it is when the first clock minute of a host is over)")
 	w.take(readiness("a", 100, 0))
 	says("warm-up: alerts on rarity need 40m0s and at least 1400 more program starts; certain rules alert at once")
 	w.take(readiness("a", 700, 0)) // the units are enough, the time is not

@@ -170,11 +170,28 @@ func undocumented(f *File, d *ast.GenDecl) (fs []Finding) {
 			if s.Name.IsExported() && s.Doc == nil && (d.Doc == nil || d.Lparen.IsValid()) {
 				fs = append(fs, f.at(s, "type %s has no doc comment", s.Name.Name))
 			}
+			if i, ok := s.Type.(*ast.InterfaceType); ok && s.Name.IsExported() {
+				fs = append(fs, undocumentedMethods(f, s.Name.Name, i)...)
+			}
 		case *ast.ValueSpec:
 			// A comment above a group, or beside a value, is for the values of it.
 			if n := slices.IndexFunc(s.Names, (*ast.Ident).IsExported); n >= 0 && s.Doc == nil && s.Comment == nil && d.Doc == nil {
 				fs = append(fs, f.at(s, "%s has no doc comment", s.Names[n].Name))
 			}
+		}
+	}
+	return fs
+}
+
+// undocumentedMethods finds what an implementer or caller of an interface is not told. One of a single method can say it all
+// above the type.
+func undocumentedMethods(f *File, name string, i *ast.InterfaceType) (fs []Finding) {
+	if i.Methods.NumFields() < 2 {
+		return nil
+	}
+	for _, m := range i.Methods.List {
+		if len(m.Names) == 1 && m.Names[0].IsExported() && m.Doc == nil && m.Comment == nil {
+			fs = append(fs, f.at(m, "%s.%s has no doc comment", name, m.Names[0].Name))
 		}
 	}
 	return fs

@@ -26,6 +26,7 @@ var Rules = []Rule{
 	{"no sleep in tests", "a test waits for the thing itself, with a deadline: a sleep is too short on a loaded machine and too long on every other", sleeps},
 	{"unfinished", "the tree has no notes about what is missing: that is what the tracker is for", unfinished},
 	{"topic names", "topics are declared in one place, with key, retention and owner", topicNames},
+	{"paths in documents", "a newcomer follows the documents: what they name and link to is there", documentPaths},
 	{"own paths", "the project speaks of itself, not of the machine somebody works on", ownPaths},
 }
 

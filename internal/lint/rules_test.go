@@ -77,6 +77,7 @@ func TestRules(t *testing.T) {
 			[]string{"F has no doc", "type T has no doc", "M has no doc", "V has no doc", "C has no doc", "type G has no doc", "N has no doc"}},
 		{"documented", "sinks/a/x.go", "package a\n// F does.\nfunc F() {}\n// Names.\nconst (\n\tC = 1\n\tD = 2 // one\n)\n// A T is.\ntype T struct{}\ntype (\n\t// A U is.\n\tU int\n)", nil},
 		{"documented", "sinks/a/x.go", "package a\n// Types.\ntype (\n\tU int\n)", []string{"type U"}},
+		{"documented", "sinks/a/x.go", "package a\n// An I is.\ntype I interface {\n\t// F does.\n\tF()\n\tG() // does\n\tH()\n\tio.Reader\n\ti()\n}\n// A J does J.\ntype J interface{ J() }\ntype k interface{ A(); B() }", []string{"I.H has no doc"}},
 		{"documented", "internal/a/x.go", "package a\nfunc F() {}", nil},
 
 		{"file length", "sinks/a/x.go", "package a\n" + strings.Repeat("\n", 600), []string{"has 601 lines"}},
@@ -92,6 +93,10 @@ func TestRules(t *testing.T) {
 		{"unfinished", "sinks/a/x.go", "package a\n// TO" + "DO: more\nvar todo = `a TO" + "DO in a text`", []string{"says TO" + "DO"}},
 		{"unfinished", "docs/x.md", "done\nFIX" + "ME later\n", []string{"says FIX" + "ME"}},
 		{"unfinished", "sinks/testdata/x.md", "TO" + "DO", nil},
+		{"paths in documents", "docs/x.md", "[here](x.md#part) `docs/x.md`, `docs/{x,y}.md` `docs/*.md` `docs/*.txt` [there](../README.md) <https://example.org/x.md> [out](https://example.org/x.md)\n`other/x.md` `application/json`\n`docs/new.go`:\n",
+			[]string{"links to ../README.md", "names docs/y.md", "names docs/*.txt"}},
+		{"paths in documents", "docs/x.md", "| `docs/x.md`, `z.md`, `plain` | see `no.md` |\n", []string{"names docs/z.md"}},
+		{"paths in documents", "docs/x.txt", "[there](../README.md)", nil},
 		{"topic names", "sinks/a/x.go", "package a\nvar t = \"amoskys.alerts.finding.v1\"\nvar u = `see amoskys.alerts.finding.v1`", []string{"amoskys.alerts.finding.v1", "amoskys.alerts.finding.v1"}},
 		{"topic names", "schemas/topics.go", "package schemas\nvar t = \"amoskys.alerts.finding.v1\"", nil},
 		{"topic names", "sinks/a/x.go", "package a\nvar t = \"amoskys.changelog.app\" // amoskys.alerts.finding.v1", nil},

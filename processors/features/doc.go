@@ -10,7 +10,7 @@
 // it: up to an hour later for hosts, five minutes for processes.
 //
 // Activities that lineage counted without writing them (LineageRecord.Repeats) are counted here in the minute of the record
-// that tells them, which is at most a minute late; those that only an exit tells, which has no kind, are not. What a scan found running (snapshot) was not started in its minute and
-// counts as no exec. Distinct counts are exact up to 64; 64 means 64 or more. A vector names up to four causes: the first
-// event, then those that were new on the host.
+// that tells them, which is at most a minute late; those that only an exit tells, which has no kind, are not. What a scan
+// found running (snapshot) was not started in its minute and counts as no exec. Distinct counts are exact up to 64; 64
+// means 64 or more. A vector names up to four causes: the first event, then those that were new on the host.
 package features

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/amoskys/amoskys/schemas"
-	"github.com/amoskys/amoskys/sinks/internal/durable"
 	"github.com/amoskys/amoskys/sinks/internal/record"
 	"github.com/amoskys/amoskys/sinks/internal/sinktest"
 	"github.com/amoskys/amoskys/streams"
@@ -314,7 +313,7 @@ func TestNew(t *testing.T) {
 	}
 	dir := t.TempDir()
 	s := open(t, dir)
-	if _, err := New(Config{Dir: dir}); !errors.Is(err, durable.ErrLocked) {
+	if _, err := New(Config{Dir: dir}); !errors.Is(err, streams.ErrFileLocked) {
 		t.Errorf("got %v, want a lock", err)
 	}
 	s.Close()

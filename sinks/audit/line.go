@@ -88,7 +88,10 @@ type head struct {
 	Hash     string `json:"hash"`
 }
 
-const headFile = "head.json"
+const (
+	headFile = "head.json"
+	lockName = ".lock"
+)
 
 func (h head) encode() ([]byte, error) {
 	text, err := json.Marshal(h)

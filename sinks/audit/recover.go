@@ -4,23 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 
-	"github.com/amoskys/amoskys/sinks/internal/durable"
+	"github.com/amoskys/amoskys/streams/durable"
 )
 
 // recover finds the end of the chain. The records before the last segment are not read: Verify does that.
 func (s *Sink) recover() error {
-	temps, err := filepath.Glob(filepath.Join(s.cfg.Dir, headFile+".*.tmp"))
-	if err != nil {
-		return err
-	}
-	for _, path := range temps {
-		if err := os.Remove(path); err != nil {
-			return err
-		}
-	}
 	firsts, err := segments(s.cfg.Dir)
 	if err != nil {
 		return err

@@ -6,13 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 
-	"github.com/amoskys/amoskys/sinks/internal/durable"
 	"github.com/amoskys/amoskys/streams"
+	"github.com/amoskys/amoskys/streams/durable"
 )
 
 // A Config says where the archive lies.
@@ -44,10 +45,10 @@ type Sink struct {
 	length int // of a segment, records
 
 	mu    sync.Mutex
-	lock  *os.File // nil: closed
-	place *place   // what the archive is of; nil while it is empty
-	head  head     // of what is on the disk
-	told  head     // as the head file has it
+	lock  io.Closer // nil: closed
+	place *place    // what the archive is of; nil while it is empty
+	head  head      // of what is on the disk
+	told  head      // as the head file has it
 	log   *durable.Log
 	open  []mark                  // of the open segment
 	past  []mark                  // of the full segment that was last looked into
@@ -78,7 +79,7 @@ func newSink(c Config, length int, probe func(string) error) (_ *Sink, err error
 		return nil, fmt.Errorf("open audit archive: %w", err)
 	}
 	s := &Sink{cfg: c, length: length, probe: probe}
-	if s.lock, err = durable.Lock(c.Dir); err != nil {
+	if s.lock, err = streams.LockFile(filepath.Join(c.Dir, lockName)); err != nil {
 		return nil, fmt.Errorf("open audit archive: %w", err)
 	}
 	if c.Immutable {

@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/amoskys/amoskys/schemas"
-	"github.com/amoskys/amoskys/sinks/internal/durable"
 	"github.com/amoskys/amoskys/sinks/internal/record"
 	"github.com/amoskys/amoskys/sinks/internal/sinktest"
 	"github.com/amoskys/amoskys/streams"
@@ -328,7 +327,7 @@ func TestAnewTopicIsNotTakenForTheOld(t *testing.T) {
 func TestOneProcessHasADirectory(t *testing.T) {
 	c := config(t.TempDir(), formatJSONL)
 	s := open(t, c)
-	if _, err := New(c); !errors.Is(err, durable.ErrLocked) {
+	if _, err := New(c); !errors.Is(err, streams.ErrFileLocked) {
 		t.Errorf("got %v, want a lock", err)
 	}
 	s.Close()

@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 	"sort"
 
-	"github.com/amoskys/amoskys/sinks/internal/durable"
 	"github.com/amoskys/amoskys/sinks/internal/record"
 	"github.com/amoskys/amoskys/streams"
+	"github.com/amoskys/amoskys/streams/durable"
 )
 
 // A mark tells a record's content apart: the first bytes of record.Mark.

@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/amoskys/amoskys/sinks/internal/durable"
+	"github.com/amoskys/amoskys/streams/durable"
 )
 
 // openPartition finds out what is in an archive, and mends what a crash left.

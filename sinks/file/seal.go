@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/amoskys/amoskys/sinks/internal/durable"
+	"github.com/amoskys/amoskys/streams/durable"
 )
 
 // seal closes the open segment: its files get their names, then the manifest is written, and then the open segment is

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"io"
 	"path/filepath"
 	"strconv"
 	"sync"
 
-	"github.com/amoskys/amoskys/sinks/internal/durable"
 	"github.com/amoskys/amoskys/streams"
+	"github.com/amoskys/amoskys/streams/durable"
 )
 
 // errClosed is returned for what comes after Close.
@@ -22,7 +22,7 @@ type Sink struct {
 	form form
 
 	mu    sync.Mutex
-	lock  *os.File // nil: closed
+	lock  io.Closer // nil: closed
 	open  map[place]*partition
 	probe func(step string) error // tests stop the sink here, as a crash would; nil otherwise
 }
@@ -37,8 +37,11 @@ func (p place) dir(root string) string {
 	return filepath.Join(root, p.topic, strconv.Itoa(int(p.number)))
 }
 
+// lockName is the file that says who has the archive.
+const lockName = ".lock"
+
 // New opens an archive, making the directory where there is none. Another process that has it is an error that wraps
-// ErrLocked of the archive's lock; what lies in a partition is looked at when the partition is first used.
+// streams.ErrFileLocked; what lies in a partition is looked at when the partition is first used.
 func New(c Config) (*Sink, error) {
 	if c.Dir == "" {
 		return nil, &streams.SettingError{Key: "dir", Want: "an absolute path"}
@@ -53,7 +56,7 @@ func New(c Config) (*Sink, error) {
 	if err := durable.MakeDirs(c.Dir); err != nil {
 		return nil, fmt.Errorf("open archive: %w", err)
 	}
-	lock, err := durable.Lock(c.Dir)
+	lock, err := streams.LockFile(filepath.Join(c.Dir, lockName))
 	if err != nil {
 		return nil, fmt.Errorf("open archive: %w", err)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/amoskys/amoskys/streams/durable"
 )
 
 // sessionFile is where kfake keeps, over a clean close, what a broker otherwise keeps in memory.
@@ -34,11 +36,7 @@ func ForgetMembers(dir string) error {
 	if text, err = json.Marshal(state); err != nil {
 		return fmt.Errorf("forget group members: %w", err)
 	}
-	part := path + ".new"
-	if err = os.WriteFile(part, text, 0o600); err == nil { // else the old file stays whole
-		err = os.Rename(part, path)
-	}
-	if err != nil {
+	if err := durable.WriteFile(path, text, 0o600); err != nil {
 		return fmt.Errorf("forget group members: %w", err)
 	}
 	return nil

@@ -1,21 +1,11 @@
-//go:build unix
+//go:build !windows
 
 package durable
 
 import (
 	"errors"
 	"os"
-
-	"golang.org/x/sys/unix"
 )
-
-func lock(f *os.File) error {
-	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return ErrLocked
-	}
-	return err
-}
 
 // SyncDir makes durable which names are in a directory.
 func SyncDir(path string) error {

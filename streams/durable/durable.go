@@ -10,12 +10,6 @@ import (
 	"path/filepath"
 )
 
-// ErrLocked is returned by Lock for a directory that another process holds.
-var ErrLocked = errors.New("another process has it")
-
-// lockName is the file that is locked; it stays behind, empty.
-const lockName = ".lock"
-
 // MakeDirs makes a directory and its parents, each for its owner only.
 func MakeDirs(path string) error {
 	switch info, err := os.Stat(path); {
@@ -38,30 +32,27 @@ func MakeDirs(path string) error {
 	return SyncDir(parent)
 }
 
-// WriteFile replaces a file: it has the old content or all of the new, whatever happens meanwhile.
+// WriteFile replaces a file: it has the old content or all of the new, whatever happens meanwhile. The new is written beside
+// it, as PATH.tmp; what a crash has left there is written over. Only one may write a file at a time.
 func WriteFile(path string, content []byte, perm os.FileMode) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
+	part := path + ".tmp"
+	if err := os.Remove(part); err != nil && !errors.Is(err, os.ErrNotExist) { // it may be read-only
+		return err
+	}
+	f, err := os.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+			err = errors.Join(err, os.Remove(part))
 		}
 	}()
-	if _, err := f.Write(content); err != nil {
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Chmod(perm), f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := f.Chmod(perm); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return Rename(f.Name(), path)
+	return Rename(part, path)
 }
 
 // Rename renames a file within its directory.
@@ -70,18 +61,6 @@ func Rename(from, to string) error {
 		return err
 	}
 	return SyncDir(filepath.Dir(to))
-}
-
-// Lock takes a directory for this process until the returned file is closed or the process ends, however it ends.
-func Lock(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := lock(f); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), f.Close())
-	}
-	return f, nil
 }
 
 // A Log is a file that only grows. After an error of Append the file may hold a part of what was to be appended; the next
