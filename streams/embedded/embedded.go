@@ -52,7 +52,7 @@ type Broker struct {
 	lock    io.Closer
 	cluster *kfake.Cluster
 	failed  chan error
-	tables  atomic.Int64 // size of the tables after the last trim, bytes
+	clean   atomic.Int64 // size of the tables after they were last compacted, bytes
 	stop    context.CancelFunc
 	watch   sync.WaitGroup
 	close   sync.Once
@@ -112,6 +112,7 @@ func Start(ctx context.Context, c Config) (_ *Broker, err error) {
 	if err := ForgetMembers(b.dir); err != nil {
 		return nil, err
 	}
+	b.clean.Store(loadClean(b.dir))
 	size, err := dirSize(b.dir)
 	if err != nil {
 		return nil, err
