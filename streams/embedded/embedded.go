@@ -165,7 +165,7 @@ func (b *Broker) open(ctx context.Context) error {
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	b.stop = stop
-	b.watch.Go(func() { b.watchDisk(run) })
+	b.watch.Go(func() { b.watchDisk(run, 2*time.Second, freeDisk) })
 	return nil
 }
 
