@@ -88,7 +88,13 @@ const (
 // between would lose it: the copy is put back at the next start. It is of links: kfake only appends to files, or writes new
 // ones, so a copy of bytes would take time and room for nothing.
 func (b *Broker) compact() error {
+	if err := dropCopy(b.dir); err != nil { // of one that failed: its links are not to be written through
+		return err
+	}
 	topics, before := b.tables()
+	if free, err := freeDisk(b.dir); err == nil && free < minFree+unpacked*before {
+		return fmt.Errorf("%d MiB are free on the disk of %s, %d may be needed: %w", free>>20, b.dir, (minFree+unpacked*before)>>20, ErrDiskFull)
+	}
 	dirs, err := partitionDirs(b.dir, topics)
 	if err != nil {
 		return err
@@ -112,15 +118,23 @@ func (b *Broker) compact() error {
 	return errors.Join(b.setClean(after), dropCopy(b.dir))
 }
 
+// unpacked is how many times its size a table takes at most once it is compacted: kfake packs nothing that it writes anew,
+// and goes on without what it cannot write.
+const unpacked = 4
+
+// dropCopy removes the copy, and before it the word that it is whole.
 func dropCopy(dir string) error {
-	return errors.Join(os.Remove(filepath.Join(dir, copyDone)), os.RemoveAll(filepath.Join(dir, copyDir)))
+	if err := os.Remove(filepath.Join(dir, copyDone)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(filepath.Join(dir, copyDir))
 }
 
 // recoverCopy puts back the tables of a compaction that did not end. The copy is of a moment with no transaction open, and
 // nothing was written before the compaction had ended.
 func recoverCopy(dir string, log *slog.Logger) error {
 	if _, err := os.Stat(filepath.Join(dir, copyDone)); errors.Is(err, os.ErrNotExist) {
-		return os.RemoveAll(filepath.Join(dir, copyDir)) // the copy itself did not end: nothing was compacted yet
+		return dropCopy(dir) // the copy itself did not end: nothing was compacted yet
 	} else if err != nil {
 		return err
 	}
@@ -186,13 +200,14 @@ func linkFile(from, to string) error {
 	return copyFile(from, to)
 }
 
+// copyFile copies a file to a name that is not taken: it might be another name of the same file.
 func copyFile(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
