@@ -39,8 +39,9 @@ func (b *Broker) tables() (topics map[string]bool, size int64) {
 	return topics, size
 }
 
-// minSuperseded is how much a compaction must free, unless the log is full.
-const minSuperseded = 16 << 20
+// minSuperseded is how much a compaction must free, unless the log is full: a share of the cap, but no more than takes a few
+// seconds, since members of groups are given up after ten.
+func (b *Broker) minSuperseded() int64 { return min(b.c.MaxBytes/16, 192<<20) }
 
 // superseded is by how much tables of a size have grown since they were compacted: about what a compaction frees.
 func (b *Broker) superseded(size int64) int64 { return max(0, size-b.clean.Load()) }
@@ -48,7 +49,7 @@ func (b *Broker) superseded(size int64) int64 { return max(0, size-b.clean.Load(
 // dirty says that half of the tables is superseded, as min.cleanable.dirty.ratio does to Kafka. A compaction reads all of
 // them, so one that frees less takes nearly as long, and comes more often; one that is put off takes longer.
 func (b *Broker) dirty(size int64) bool {
-	return b.superseded(size) >= max(b.clean.Load(), minSuperseded)
+	return b.superseded(size) >= max(b.clean.Load(), b.minSuperseded())
 }
 
 // gains says that a compaction puts off the next trim by as much again as there is room now.

@@ -51,7 +51,7 @@ func tableSize(b *Broker) int64 {
 // nothing else by that, and is left alone until then, also after it was opened again.
 func TestTablesAreCompactedBeforeTheyAreLarge(t *testing.T) {
 	dir := t.TempDir()
-	b := start(t, Config{Dir: dir})
+	b := start(t, Config{Dir: dir, MaxBytes: 256 << 20})
 	topic(t, b, "table", "compact")
 	topic(t, b, "log", "delete")
 	rows(t, b, "log", 2000)
@@ -79,7 +79,7 @@ func TestTablesAreCompactedBeforeTheyAreLarge(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	b = start(t, Config{Dir: dir})
+	b = start(t, Config{Dir: dir, MaxBytes: 256 << 20})
 	if n := b.clean.Load(); n != clean || b.TrimDue() {
 		t.Errorf("opened again, %d bytes count as compacted, want %d; due: %v", n, clean, b.TrimDue())
 	}
@@ -145,7 +145,7 @@ const trimmedDir = "AMOSKYS_TEST_TRIMMED_DIR"
 // TestKilledTrim kills a process at many moments of a trim. The table is whole after each.
 func TestKilledTrim(t *testing.T) {
 	if dir := os.Getenv(trimmedDir); dir != "" {
-		b := start(t, Config{Dir: dir})
+		b := start(t, Config{Dir: dir, MaxBytes: 256 << 20})
 		fmt.Println("opened")
 		trim(t, b)
 		fmt.Println("trimmed")
@@ -153,7 +153,7 @@ func TestKilledTrim(t *testing.T) {
 		return
 	}
 	from := t.TempDir()
-	b := start(t, Config{Dir: from})
+	b := start(t, Config{Dir: from, MaxBytes: 256 << 20})
 	topic(t, b, "table", "compact")
 	rows(t, b, "table", 20_000)
 	if err := b.Close(); err != nil {
@@ -170,7 +170,7 @@ func TestKilledTrim(t *testing.T) {
 		} else {
 			within++
 		}
-		b := start(t, Config{Dir: dir})
+		b := start(t, Config{Dir: dir, MaxBytes: 256 << 20})
 		wantRows(t, b, "table", 20_000)
 		if _, err := os.Stat(filepath.Join(dir, copyDir)); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("the copy of the tables is still there: %v", err)
@@ -218,7 +218,7 @@ func killTrim(t *testing.T, dir string, wait time.Duration) (ended bool) {
 // TestCopyThatDidNotEndIsDropped: nothing was compacted yet, so nothing is put back.
 func TestCopyThatDidNotEndIsDropped(t *testing.T) {
 	dir := t.TempDir()
-	b := start(t, Config{Dir: dir})
+	b := start(t, Config{Dir: dir, MaxBytes: 256 << 20})
 	topic(t, b, "table", "compact")
 	rows(t, b, "table", 1000)
 	if err := b.Close(); err != nil {
@@ -228,7 +228,7 @@ func TestCopyThatDidNotEndIsDropped(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(half, 0o700), os.WriteFile(filepath.Join(half, "00.dat"), []byte("half"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	b = start(t, Config{Dir: dir})
+	b = start(t, Config{Dir: dir, MaxBytes: 256 << 20})
 	wantRows(t, b, "table", 1000)
 	if _, err := os.Stat(filepath.Join(dir, copyDir)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the half copy is still there: %v", err)
@@ -269,7 +269,7 @@ func TestSizeCountsACopyOnce(t *testing.T) {
 // TestCompactionAfterOneThatFailed: a copy that failed half-way has left links to the segments that are in use.
 func TestCompactionAfterOneThatFailed(t *testing.T) {
 	dir := t.TempDir()
-	b := start(t, Config{Dir: dir})
+	b := start(t, Config{Dir: dir, MaxBytes: 256 << 20})
 	topic(t, b, "table", "compact")
 	rows(t, b, "table", 20_000)
 	before := tableSize(b)
