@@ -88,11 +88,11 @@ func TestTablesAreCompactedBeforeTheyAreLarge(t *testing.T) {
 
 // TestATrimThatDeletesEnoughDoesNotCompact and one that does not, compacts.
 func TestATrimThatDeletesEnoughDoesNotCompact(t *testing.T) {
-	b := start(t, Config{MaxBytes: 32 << 20})
+	b := start(t, Config{MaxBytes: 64 << 20})
 	topic(t, b, "table", "compact")
 	topic(t, b, "log", "delete")
-	rows(t, b, "table", 5000)
-	rows(t, b, "log", 25_000)
+	rows(t, b, "table", 3000)
+	rows(t, b, "log", 55_000)
 	before := tableSize(b)
 	if !b.TrimDue() {
 		t.Errorf("trim is not due at %d bytes", b.Size())
@@ -105,7 +105,7 @@ func TestATrimThatDeletesEnoughDoesNotCompact(t *testing.T) {
 		t.Errorf("tables of %d bytes have %d after a trim that deleted enough; due: %v", before, tableSize(b), b.TrimDue())
 	}
 
-	rows(t, b, "log", 20_000)
+	rows(t, b, "log", 30_000)
 	var os kadm.Offsets
 	os.Add(kadm.Offset{Topic: "log", Partition: 0, At: b.cluster.PartitionInfo("log", 0).LogStartOffset}) // nothing more may go
 	if _, err := kadm.NewClient(client(t, b)).CommitOffsets(t.Context(), "slow", os); err != nil {
@@ -118,10 +118,10 @@ func TestATrimThatDeletesEnoughDoesNotCompact(t *testing.T) {
 	if n := tableSize(b); n > before/2 {
 		t.Errorf("tables of %d bytes have %d after a trim that could delete nothing", before, n)
 	}
-	if p := b.cluster.PartitionInfo("log", 0); p.HighWatermark != 45_000 || p.LogStartOffset > os["log"][0].At {
+	if p := b.cluster.PartitionInfo("log", 0); p.HighWatermark != 85_000 || p.LogStartOffset > os["log"][0].At {
 		t.Errorf("log is from %d to %d: what was not processed is gone", p.LogStartOffset, p.HighWatermark)
 	}
-	wantRows(t, b, "table", 5000)
+	wantRows(t, b, "table", 3000)
 }
 
 func TestSizeOfCompactedTablesIsReadBack(t *testing.T) {
