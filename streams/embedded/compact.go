@@ -25,10 +25,14 @@ func (b *Broker) isTable(topic string) bool {
 // tables are the compacted topics that have records, and the size of these in the log.
 func (b *Broker) tables() (topics map[string]bool, size int64) {
 	dirs, _ := partitionDirs(b.dir, nil) // it fails only for a pattern that is none
-	topics = map[string]bool{}
+	topics, seen := map[string]bool{}, map[string]bool{}
 	for _, d := range dirs {
 		name := topicOf(d)
-		if topics[name] || !b.isTable(name) {
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		if !b.isTable(name) {
 			continue
 		}
 		topics[name] = true

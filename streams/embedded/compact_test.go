@@ -293,3 +293,30 @@ func TestCompactionAfterOneThatFailed(t *testing.T) {
 	}
 	wantRows(t, b, "table", 20_000)
 }
+
+// TestTrimAppliesRetention, to a topic whose share of what is deleted would be less.
+func TestTrimAppliesRetention(t *testing.T) {
+	b := start(t, Config{MaxBytes: 16 << 20})
+	topic(t, b, "log", "delete")
+	topic(t, b, "old", "delete")
+	cl := client(t, b)
+	hour := "3600000"
+	if rs, err := kadm.NewClient(cl).AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: "retention.ms", Value: &hour}}, "old"); err != nil || rs[0].Err != nil {
+		t.Fatal(rs, err)
+	}
+	for age := 2 * time.Hour; age >= 0; age -= 20 * time.Minute {
+		if err := cl.ProduceSync(t.Context(), &kgo.Record{Topic: "old", Value: []byte("x"), Timestamp: time.Now().Add(-age - time.Minute)}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var os kadm.Offsets
+	os.Add(kadm.Offset{Topic: "old", Partition: 0, At: 4}) // a trim may delete no more of its own accord
+	if _, err := kadm.NewClient(cl).CommitOffsets(t.Context(), "reader", os); err != nil {
+		t.Fatal(err)
+	}
+	rows(t, b, "log", 14_000)
+	trim(t, b)
+	if p := b.cluster.PartitionInfo("old", 0); p.LogStartOffset != 4 || p.HighWatermark != 7 {
+		t.Errorf("records %d to %d of a topic are left, want 4 to 7: four are older than its retention", p.LogStartOffset, p.HighWatermark)
+	}
+}

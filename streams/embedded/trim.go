@@ -44,8 +44,8 @@ func (b *Broker) room() int64 {
 	return int64(fullShare*float64(b.c.MaxBytes)) - b.clean.Load() - b.Size()
 }
 
-// Trim brings the log under its cap: it deletes the oldest records of all topics that are no tables, but none that a
-// consumer group has not yet processed, and compacts the tables if that is worth its time, in which the broker answers
+// Trim brings the log under its cap: it deletes what is past the retention of its topic, and the oldest records of all topics
+// that are no tables, but of these none that a consumer group has not yet processed, and compacts the tables if that is worth its time, in which the broker answers
 // nobody. Call it at a commit barrier: while a transaction is open it refuses.
 func (b *Broker) Trim(ctx context.Context) error {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(b.Brokers()...), kgo.DisableClientMetrics())
@@ -64,6 +64,7 @@ func (b *Broker) Trim(ctx context.Context) error {
 	_, size := b.tables()
 	full := b.room() < b.superseded(size) // even if a compaction frees nothing
 	if full {
+		b.cluster.ApplyRetention() // as a compaction does
 		if err := b.deleteOld(ctx, adm); err != nil {
 			return fmt.Errorf("trim log: %w", err)
 		}
