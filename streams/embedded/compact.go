@@ -50,10 +50,11 @@ func (b *Broker) minSuperseded() int64 { return min(b.c.MaxBytes/16, 192<<20) }
 // superseded is by how much tables of a size have grown since they were compacted: about what a compaction frees.
 func (b *Broker) superseded(size int64) int64 { return max(0, size-b.clean.Load()) }
 
-// dirty says that half of the tables is superseded, as min.cleanable.dirty.ratio does to Kafka. A compaction reads all of
-// them, so one that frees less takes nearly as long, and comes more often; one that is put off takes longer.
+// dirty says that most of the tables is superseded, as min.cleanable.dirty.ratio does to Kafka: what kfake has compacted it
+// writes unpacked, so tables that have grown by half have more than twice as many records. A compaction reads all of them:
+// one that frees less takes nearly as long, and comes more often; one that is put off takes longer.
 func (b *Broker) dirty(size int64) bool {
-	return b.superseded(size) >= max(b.clean.Load(), b.minSuperseded())
+	return b.superseded(size) >= max(b.clean.Load()/2, b.minSuperseded())
 }
 
 // gains says that a compaction puts off the next trim by as much again as there is room now.
