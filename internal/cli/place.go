@@ -239,7 +239,7 @@ func (c *command) trim(ctx context.Context, b *embedded.Broker, app *streams.App
 		case <-time.After(wait):
 		}
 		wait = trimEvery
-		if !b.Full() {
+		if !b.TrimDue() {
 			continue
 		}
 		began, before := time.Now(), b.Size()
@@ -253,7 +253,7 @@ func (c *command) trim(ctx context.Context, b *embedded.Broker, app *streams.App
 			c.log.Error("log is not trimmed", "err", err, "took", took, "next_in", wait)
 		default:
 			c.log.Info("log trimmed", "before", before, "after", b.Size(), "took", took)
-			if b.Full() { // most of it are tables
+			if b.TrimDue() { // most of it are tables, or what is not processed
 				wait = max(time.Second, 5*took)
 			}
 		}

@@ -52,7 +52,7 @@ type Broker struct {
 	lock    io.Closer
 	cluster *kfake.Cluster
 	failed  chan error
-	tables  atomic.Int64 // size of the tables after the last trim, bytes
+	clean   atomic.Int64 // size of the tables after they were last compacted, bytes
 	stop    context.CancelFunc
 	watch   sync.WaitGroup
 	close   sync.Once
@@ -112,6 +112,7 @@ func Start(ctx context.Context, c Config) (_ *Broker, err error) {
 	if err := ForgetMembers(b.dir); err != nil {
 		return nil, err
 	}
+	b.clean.Store(loadClean(b.dir))
 	size, err := dirSize(b.dir)
 	if err != nil {
 		return nil, err
@@ -164,7 +165,7 @@ func (b *Broker) open(ctx context.Context) error {
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	b.stop = stop
-	b.watch.Go(func() { b.watchDisk(run) })
+	b.watch.Go(func() { b.watchDisk(run, 2*time.Second, freeDisk) })
 	return nil
 }
 

@@ -1,14 +1,12 @@
 package embedded
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // available is the memory that can be had without swapping, bytes; 0 when it is not known.
@@ -51,24 +49,4 @@ func roomFor(size int64, dir string, log *slog.Logger) error {
 		log.Warn("disk is nearly full", "dir", dir, "free_mib", free>>20)
 	}
 	return nil
-}
-
-// minFree is the free disk space below which the broker stops: a log that cannot be written must not pretend to be.
-const minFree = 64 << 20
-
-// watchDisk tells once when the disk is full.
-func (b *Broker) watchDisk(ctx context.Context) {
-	t := time.NewTicker(2 * time.Second)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-		if free, err := freeDisk(b.dir); err == nil && free < minFree {
-			b.failed <- fmt.Errorf("%d MiB are free on the disk of %s: %w", free>>20, b.dir, ErrDiskFull)
-			return
-		}
-	}
 }

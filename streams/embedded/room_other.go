@@ -3,11 +3,12 @@
 package embedded
 
 import (
-	"context"
+	"errors"
 	"log/slog"
 )
 
+// freeDisk cannot ask this platform.
+func freeDisk(string) (int64, error) { return 0, errors.ErrUnsupported }
+
 // roomFor cannot ask this platform for free memory and disk space.
 func roomFor(int64, string, *slog.Logger) error { return nil }
-
-func (b *Broker) watchDisk(ctx context.Context) { <-ctx.Done() }
