@@ -53,8 +53,9 @@ func (w *worker) throttle() {
 		w.pause(part, want)
 	}
 	for _, part := range slices.Sorted(maps.Keys(w.paused)) {
+		s := w.stalled[part]
 		switch {
-		case w.stalled[part] != nil:
+		case s != nil && s.task != nil: // an entry without a task is of one that is trying again
 			delete(w.paused, part) // all inputs are stopped, and are started with the task
 		case w.tasks[part] == nil: // what was held is dropped, and read again
 			w.pause(part, nil)
