@@ -2,6 +2,7 @@ package streams
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -81,9 +82,9 @@ func (g *gate) pass(e *schemas.Envelope, r *Record) (lost *schemas.CollectorStat
 		return nil, false
 	}
 	if seen && e.Sequence > row.Last+1 {
-		n := e.Sequence - row.Last - 1
-		cov.Lost += n
-		g.t.counts.Lost += n
+		n := numbers(row.Last+1, e.Sequence-1)
+		cov.Lost = plus(cov.Lost, n)
+		g.t.counts.Lost = plus(g.t.counts.Lost, n)
 		lost = lossOf(e, row.Last+1, e.Sequence-1)
 	}
 	if e.Sequence > row.Last+1 {
@@ -94,7 +95,7 @@ func (g *gate) pass(e *schemas.Envelope, r *Record) (lost *schemas.CollectorStat
 	r.Causes, r.Coverage = []string{g.eventID(place.Key(), e.Sequence)}, cov
 	if s, ok := r.Value.(*schemas.CollectorStatus); ok && e.ActivityID == StatusSuppressed {
 		for _, c := range s.Counters {
-			cov.Suppressed += c.Count
+			cov.Suppressed = plus(cov.Suppressed, max(0, c.Count))
 		}
 		r.Coverage = cov
 	}
@@ -104,8 +105,21 @@ func (g *gate) pass(e *schemas.Envelope, r *Record) (lost *schemas.CollectorStat
 
 func (g *gate) open(id string, x gap) {
 	row, _ := g.gaps.Get(id)
-	gaps := append(slices.Clone(row.Gaps), x)
-	g.gaps.Put(id, gapRow{gaps[max(0, len(gaps)-maxGaps):]})
+	g.gaps.Put(id, gapRow{latest(append(slices.Clone(row.Gaps), x))})
+}
+
+func latest(gaps []gap) []gap { return gaps[max(0, len(gaps)-maxGaps):] }
+
+// numbers is how many there are from one to another, both inclusive. They come from outside, and may be further apart than
+// can be counted.
+func numbers(from, to int64) int64 { return int64(min(uint64(to)-uint64(from)+1, math.MaxInt64)) }
+
+// plus adds to a total, which stops at the most that it can be.
+func plus(total, n int64) int64 {
+	if total > math.MaxInt64-n {
+		return math.MaxInt64
+	}
+	return total + n
 }
 
 // refill lets an event that is re-driven into its gap: it is new, and not lost after all. It says whether there is one.
@@ -123,7 +137,7 @@ func (g *gate) refill(e *schemas.Envelope, r *Record) bool {
 			left = append(left, y)
 		}
 	}
-	if row.Gaps = slices.Concat(row.Gaps[:i], left, row.Gaps[i+1:]); len(row.Gaps) > 0 {
+	if row.Gaps = latest(slices.Concat(row.Gaps[:i], left, row.Gaps[i+1:])); len(row.Gaps) > 0 {
 		g.gaps.Put(id, row)
 	} else {
 		g.gaps.Delete(id)
@@ -145,6 +159,9 @@ func (g *gate) eventID(stream string, sequence int64) string {
 	g.buf = strconv.AppendInt(g.buf, sequence, 10)
 	return string(g.buf)
 }
+
+// known returns the coverage of a record key.
+func (g *gate) known(key string) (schemas.Coverage, bool) { return g.coverage.Get(key) }
 
 // place returns the row of the event's stream.
 func (g *gate) place(e *schemas.Envelope) *Row[streamRow] {
@@ -175,7 +192,7 @@ func (g *gate) host(key string) *Row[schemas.Coverage] {
 func lossOf(e *schemas.Envelope, from, to int64) *schemas.CollectorStatus {
 	s := &schemas.CollectorStatus{Envelope: *e, LostStream: e.Stream, LostFrom: from, LostTo: to, WindowEnd: e.Time,
 		Message:  fmt.Sprintf("events %d to %d of stream %s are missing", from, to, e.Stream),
-		Counters: []schemas.Counter{{Name: "lost", Count: to - from + 1}}}
+		Counters: []schemas.Counter{{Name: "lost", Count: numbers(from, to)}}}
 	s.Envelope.ClassUID, s.Envelope.ActivityID = StatusClass, StatusLost
 	s.Envelope.Stream, s.Envelope.Sequence = "", 0 // it was not collected: with the number of e one of them would be a repeat when both are replayed
 	return s

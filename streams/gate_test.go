@@ -1,10 +1,95 @@
 package streams
 
 import (
+	"math"
 	"testing"
 
 	"github.com/amoskys/amoskys/schemas"
 )
+
+// gateTask is a task of a stage that reads collected events and makes nothing of them.
+func gateTask(t *testing.T) *Task {
+	t.Helper()
+	serde, err := schemas.NewSerde(t.Context(), &schemas.LocalRegistry{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Processor{Name: "nothing", Doc: "For a test.", Version: "1", Inputs: []*schemas.Topic{schemas.EndpointTopic},
+		New: func(*Builder) Handler { return HandlerFunc(func(*Context, *Record) error { return nil }) }}
+	plan, err := NewPlan(t.Context(), "test", Stage{Name: "nothing", Processors: []*Processor{p}}, []*Processor{p}, serde)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return NewTask(plan, 0)
+}
+
+// enter lets the event of a host and stream with a number in, and returns the coverage after it.
+func enter(t *testing.T, task *Task, host, stream string, seq int64, redriven bool) (c schemas.Coverage, fresh bool) {
+	t.Helper()
+	e := &schemas.ProcessExec{Envelope: schemas.Envelope{Tenant: "t", Host: host, Boot: "b", Collector: "c", Stream: stream, Sequence: seq, Time: 1}}
+	fresh = task.enter(e.Env(), &Record{Topic: schemas.EndpointTopic.Name, Key: e.Envelope.Key(), Value: e}, redriven)
+	task.keep()
+	for _, h := range task.handlers {
+		h.inbox = h.inbox[:0]
+	}
+	c, _ = task.gate.known(e.Envelope.Key())
+	return c, fresh
+}
+
+// Numbers come from outside. However far apart they are, what is missing between them is counted up, never down.
+func TestGapAsWideAsNumbersAre(t *testing.T) {
+	const least, most = math.MinInt64, math.MaxInt64
+	for _, seqs := range [][]int64{{-5, most}, {least, most}, {least, 0, most}, {1, most}} {
+		task := gateTask(t)
+		for _, stream := range []string{"p0", "p1", "p2"} {
+			var before Counts
+			for _, seq := range seqs {
+				if _, fresh := enter(t, task, "h", stream, seq, false); !fresh {
+					t.Errorf("numbers %d: %d is a repeat", seqs, seq)
+				}
+				if now := task.Counts(); now.Lost < before.Lost {
+					t.Errorf("numbers %d: %d lost after %d", seqs, now.Lost, before.Lost)
+				}
+				before = task.Counts()
+			}
+			if c, fresh := enter(t, task, "h", stream, most, false); fresh || c.Lost <= 0 {
+				t.Errorf("numbers %d: the last one again is new: %v, coverage %+v", seqs, fresh, c)
+			}
+		}
+	}
+}
+
+// What a collector says of itself is a total that grows, whatever it says.
+func TestSuppressedNeverGoesBack(t *testing.T) {
+	task := gateTask(t)
+	for i, n := range []int64{7, -3, math.MaxInt64, 9} {
+		e := &schemas.CollectorStatus{Envelope: schemas.Envelope{Tenant: "t", Host: "h", Sequence: int64(i + 1), Time: 1, ActivityID: StatusSuppressed}, Counters: []schemas.Counter{{Count: n}}}
+		task.enter(e.Env(), &Record{Topic: schemas.EndpointTopic.Name, Key: "t/h", Value: e}, false)
+		if c, _ := task.gate.known("t/h"); c.Suppressed < 7 {
+			t.Errorf("after %d: %+v", n, c)
+		}
+	}
+}
+
+// What is re-driven into the middle of a gap makes two of it: not without end.
+func TestManyRefillsKeepTheirBound(t *testing.T) {
+	task := gateTask(t)
+	enter(t, task, "h", "p0", 1, false)
+	enter(t, task, "h", "p0", 1001, false)
+	for seq := int64(1000); seq > 2; seq -= 2 {
+		enter(t, task, "h", "p0", seq, true)
+	}
+	row, _ := task.gate.gaps.Get("t/h/b/c/p0")
+	if n := len(row.Gaps); n == 0 || n > maxGaps {
+		t.Errorf("%d gaps are kept, want at most %d", n, maxGaps)
+	}
+	if _, fresh := enter(t, task, "h", "p0", 999, true); !fresh {
+		t.Error("what fills one of the latest gaps is a repeat")
+	}
+	if _, fresh := enter(t, task, "h", "p0", 999, true); fresh {
+		t.Error("what has filled a gap is new again")
+	}
+}
 
 // The word about a loss is no collected event. With the number of the event that showed the loss, one of the two would be
 // dropped as a repeat when both are read back from a recording.
