@@ -174,7 +174,7 @@ func (t *Task) redrive(x *held) {
 		switch v := v.(type) {
 		case schemas.Event:
 			r.Time, r.Causes = t.eventTime(v.Env()), []string{v.Env().EventID()}
-			r.Coverage, _ = t.gate.known(r.Key)
+			r.Coverage = t.gate.known(r.Key)
 		case schemas.Derived:
 			r.Time, r.Causes, r.Coverage = v.Prov().Time, v.Prov().Causes, v.Prov().Coverage
 		}
