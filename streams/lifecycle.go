@@ -156,8 +156,11 @@ func (t *Task) refuse(processor string, r *Record, cause error) {
 // redrive gives a dead letter to its processor again, or passes it on to the stages behind.
 func (t *Task) redrive(x *held) {
 	name, _ := header(x.rec, HeaderRedrive)
-	r := Record{Topic: x.rec.Topic, Key: string(x.rec.Key), Origin: t.origin,
-		raw: rawOf(x.rec)}
+	r := Record{Topic: x.rec.Topic, Key: string(x.rec.Key), Origin: t.origin, raw: rawOf(x.rec)}
+	if len(x.rec.Key) == 0 {
+		t.refuse("", &r, errNoKey)
+		return
+	}
 	if from, ok := header(x.rec, HeaderRedriveTopic); ok {
 		r.Topic = string(from)
 	}

@@ -247,3 +247,34 @@ func TestControlRecordsOnlyForOtherStages(t *testing.T) {
 		}
 	}
 }
+
+// A record that says it is re-driven, but has no key, is refused like any other without one: the engine keeps rows of its own
+// under the empty key.
+func TestRedrivenRecordWithoutKey(t *testing.T) {
+	d := streamstest.New(t, fused...)
+	lineage := &schemas.LineageRecord{Kind: "exec", Provenance: schemas.Provenance{Time: t0.UnixNano()}}
+	serde, err := schemas.NewSerde(t.Context(), &schemas.LocalRegistry{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := serde.Append(nil, lineage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(n int) {
+		at := t0.Add(time.Duration(n) * 100 * time.Second)
+		d.Ingest(exec("h", "a", at), at)
+	}
+	put(0)
+	d.Tick(t0.Add(time.Second))
+	d.Raw(schemas.EndpointTopic, "", b, t0.Add(time.Hour), kgo.RecordHeader{Key: streams.HeaderRedrive, Value: []byte("minute")},
+		kgo.RecordHeader{Key: streams.HeaderRedriveTopic, Value: []byte(schemas.LineageTopic.Name)})
+	put(40)
+	d.Tick(t0.Add(2 * time.Hour))
+	put(80)
+	dead := d.Out(schemas.DeadLetterTopic)
+	if len(dead) != 1 || !strings.Contains(dead[0].(*schemas.DeadLetter).Error, "no key") {
+		t.Errorf("dead letters %v, want one for want of a key", dead)
+	}
+	d.Fuzz(50)
+}
