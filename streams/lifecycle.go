@@ -116,13 +116,14 @@ func (t *Task) activate() {
 		if err != nil {
 			panic(err) // an activation can always be encoded
 		}
-		if m := t.plan.MaxRecordBytes; m > 0 && len(v) > m { // the hash still says which configuration it was
+		key, hs := []byte("config/"+h.p.Name), []kgo.RecordHeader{h.position(t.origin, -1)}
+		if !t.plan.fits(size(len(key), v, hs)) { // the hash still says which configuration it was
 			a.Content = ""
 			if v, err = t.plan.activation.Append(nil, a); err != nil {
 				panic(err)
 			}
 		}
-		t.produce(schemas.ActivationsTopic.Name, []byte("config/"+h.p.Name), v, []kgo.RecordHeader{h.position(t.origin, -1)})
+		t.produce(schemas.ActivationsTopic.Name, key, v, hs)
 	}
 	t.keep()
 }
@@ -132,7 +133,7 @@ func (t *Task) activate() {
 func (t *Task) refuse(processor string, r *Record, cause error) {
 	t.counts.Dead++
 	d := &schemas.DeadLetter{Topic: r.Topic, Partition: t.Partition, Offset: r.raw.offset, Origin: t.origin, Stage: t.plan.stage, Processor: processor,
-		Error: cause.Error(), Key: r.raw.key, Value: r.raw.value, Timestamp: r.raw.timestamp, Headers: toHeaders(r.raw.headers)}
+		Error: schemas.Text(cause.Error()), Key: r.raw.key, Value: r.raw.value, Timestamp: r.raw.timestamp, Headers: toHeaders(r.raw.headers)}
 	if r.raw.value == nil && r.Value != nil { // handed over in memory
 		d.Key, d.Timestamp = []byte(r.Key), t.origin.IngestTime
 		if e, err := t.encoder(r.Value.SchemaName()); err == nil {
@@ -143,14 +144,19 @@ func (t *Task) refuse(processor string, r *Record, cause error) {
 	if err != nil {
 		panic(err) // a dead letter can always be encoded
 	}
-	if m := t.plan.MaxRecordBytes; m > 0 && len(d.Key)+len(v) > m { // keep the cause; the original can be read at its offset
+	if m := t.plan.MaxRecordBytes; !t.plan.fits(size(len(d.Key), v, nil)) { // keep the cause; the original can be read at its offset
 		d.Value, d.Headers = nil, nil
-		d.Key, d.Error = d.Key[:min(len(d.Key), m/4)], d.Error[:min(len(d.Error), m/4)]
+		d.Key, d.Error = d.Key[:min(len(d.Key), m/4)], schemas.Text(d.Error[:min(len(d.Error), m/4)])
 		if v, err = t.plan.dead.Append(nil, d); err != nil {
 			panic(err)
 		}
 	}
 	t.produce(schemas.DeadLetterTopic.Name, slices.Clone(d.Key), v, nil)
+}
+
+// reads says whether a processor of the stage reads a topic, in memory or not.
+func (t *Task) reads(topic string) bool {
+	return slices.ContainsFunc(t.handlers, func(h *handler) bool { _, ok := h.p.input[topic]; return ok })
 }
 
 // redrive gives a dead letter to its processor again, or passes it on to the stages behind.
@@ -161,7 +167,7 @@ func (t *Task) redrive(x *held) {
 		t.refuse("", &r, errNoKey)
 		return
 	}
-	if from, ok := header(x.rec, HeaderRedriveTopic); ok {
+	if from, ok := header(x.rec, HeaderRedriveTopic); ok && t.reads(string(from)) {
 		r.Topic = string(from)
 	}
 	for _, h := range t.handlers {
