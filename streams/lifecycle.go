@@ -36,7 +36,7 @@ func (t *Task) Commit() {
 	for _, s := range t.stores {
 		s.commit()
 	}
-	t.dirty = false
+	t.dirty, t.ran = false, 0
 }
 
 // Rollback forgets everything since the last Commit, and all records that are held: the caller reads again from
@@ -73,7 +73,7 @@ func (t *Task) RestoreRow(key, value []byte) error {
 func (t *Task) Restored() { t.rebuild() }
 
 func (t *Task) rebuild() {
-	t.out, t.dirty, t.activated = nil, false, false
+	t.out, t.dirty, t.activated, t.ran = nil, false, false, 0
 	for _, h := range t.handlers {
 		clear(h.inbox)
 		h.inbox, h.emit = h.inbox[:0], 0

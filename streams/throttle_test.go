@@ -48,15 +48,19 @@ func aheadWorker(t *testing.T) (*worker, *Task) {
 // offer gives the task a record that a producer has made of the ingest record at an offset.
 func offer(t *testing.T, task *Task, topic *schemas.Topic, producer string, offset, origin int64) {
 	t.Helper()
+	if err := task.Offer(t.Context(), derivedRecord(t, task, topic, producer, offset, origin)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func derivedRecord(t *testing.T, task *Task, topic *schemas.Topic, producer string, offset, origin int64) *kgo.Record {
+	t.Helper()
 	v, err := task.plan.serde.Append(nil, &schemas.FeatureVector{Entity: "e"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := position{schemas.Origin{Topic: schemas.EndpointTopic.Name, Offset: origin, IngestTime: 1000}, producer, 0}
-	r := &kgo.Record{Topic: topic.Name, Offset: offset, Key: []byte("t/h"), Value: v, Headers: []kgo.RecordHeader{{Key: HeaderOrigin, Value: p.append(nil)}}}
-	if err := task.Offer(t.Context(), r); err != nil {
-		t.Fatal(err)
-	}
+	return &kgo.Record{Topic: topic.Name, Offset: offset, Key: []byte("t/h"), Value: v, Headers: []kgo.RecordHeader{{Key: HeaderOrigin, Value: p.append(nil)}}}
 }
 
 // stopped says whether the client does not read a topic's partition 0.
