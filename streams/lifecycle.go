@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/amoskys/amoskys/schemas"
@@ -37,6 +38,7 @@ func (t *Task) Commit() {
 		s.commit()
 	}
 	t.dirty, t.ran = false, 0
+	maps.DeleteFunc(t.refused, func(o schemas.Origin, _ error) bool { return o.Compare(&t.last) <= 0 })
 }
 
 // Rollback forgets everything since the last Commit, and all records that are held: the caller reads again from

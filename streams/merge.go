@@ -98,7 +98,7 @@ func (m *merge) accept(r *kgo.Record) {
 	h := &held{rec: r}
 	if s := m.by[r.Topic][""]; s != nil {
 		// Ingest time never goes back within a partition, even if the broker's clock did.
-		at := max(r.Timestamp.UnixMilli(), m.ingest[r.Topic])
+		at := max(min(r.Timestamp.UnixMilli(), maxIngest), m.ingest[r.Topic])
 		m.ingest[r.Topic] = at
 		h.at.origin = schemas.Origin{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, IngestTime: at}
 		s.queue = append(s.queue, h)
@@ -135,6 +135,10 @@ func (m *merge) accept(r *kgo.Record) {
 		s.before = p.origin
 	}
 }
+
+// maxIngest bounds ingest time, ms: in the year 2109, with room for windows behind it in nanoseconds. Where the broker does
+// not stamp, whoever writes does.
+const maxIngest = 1 << 42
 
 // next takes the next group that is complete, or nil.
 func (m *merge) next() []*held {

@@ -51,5 +51,5 @@ func (t *Task) Refuse(o schemas.Origin, cause error) {
 	if t.refused == nil {
 		t.refused = map[schemas.Origin]error{}
 	}
-	t.refused[o] = errors.New(cause.Error()) // detached: it is kept for as long as the task lives
+	t.refused[o] = errors.New(cause.Error()) // detached: it is kept until the origin is behind
 }

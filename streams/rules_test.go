@@ -3,6 +3,7 @@ package streams_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -277,4 +278,25 @@ func TestRedrivenRecordWithoutKey(t *testing.T) {
 		t.Errorf("dead letters %v, want one for want of a key", dead)
 	}
 	d.Fuzz(50)
+}
+
+// Where the broker does not stamp, a stamp may be any number. An event keeps its own time all the same, and so do those after
+// it.
+func TestStampOutOfRange(t *testing.T) {
+	for _, ms := range []int64{math.MaxInt64, math.MaxInt64/1_000_000 + 1, 1 << 42} {
+		d := streamstest.New(t, fused...)
+		d.Ingest(exec("h", "a", t0), t0)
+		d.Ingest(exec("h", "b", t0), time.UnixMilli(ms))
+		d.Ingest(exec("h", "c", t0), t0)
+		d.Tick(t0)
+		for i, v := range d.Out(schemas.LineageTopic) {
+			if at := v.(*schemas.LineageRecord).Provenance.Time; at != t0.UnixNano() {
+				t.Errorf("stamp %d, record %d: time %d, want that of the event", ms, i, at)
+			}
+		}
+		if n := len(d.Out(schemas.FeaturesTopic)); n == 0 {
+			t.Errorf("stamp %d: the window never closes", ms)
+		}
+		d.Fuzz(10)
+	}
 }
