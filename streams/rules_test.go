@@ -300,3 +300,38 @@ func TestStampOutOfRange(t *testing.T) {
 		d.Fuzz(10)
 	}
 }
+
+// A window may be armed again from its own close, as a timer that repeats: it closes in time, not when the key's next record
+// happens to look.
+func TestWindowArmedByItsClose(t *testing.T) {
+	p := *minute
+	p.New = func(b *streams.Builder) streams.Handler {
+		var w *streams.Window[sum]
+		w = streams.NewWindow(b, streams.WindowSpec[sum]{Name: "timer", Size: time.Minute, Lateness: time.Millisecond,
+			Close: func(c *streams.Context, key string, s streams.Span, v sum, rev int32) error {
+				if v.N < 4 {
+					w.Update(c, key, s.End, func(x *sum) { x.N = v.N + 1 })
+				}
+				return c.Emit(schemas.FeaturesTopic, &schemas.FeatureVector{Entity: key, WindowStart: s.Start, WindowEnd: s.End, Revision: rev})
+			}})
+		return streams.HandlerFunc(func(c *streams.Context, r *streams.Record) error {
+			w.Update(c, r.Key, r.Time, func(s *sum) { s.N++ })
+			return nil
+		})
+	}
+	d := streamstest.New(t, streams.Stage{Name: "one", Processors: []*streams.Processor{counter, &p}})
+	d.Ingest(exec("h", "a", t0), t0)
+	for n := range 12 {
+		d.Tick(t0.Add(time.Duration(n+1)*30*time.Second + time.Second)) // the lateness of what ends has passed too
+	}
+	out := d.Out(schemas.FeaturesTopic)
+	if len(out) != 4 {
+		t.Fatalf("the timer has run %d times, want 4", len(out))
+	}
+	for i, v := range out {
+		if f := v.(*schemas.FeatureVector); f.WindowStart != t0.Add(time.Duration(i)*time.Minute).UnixNano() || f.Provenance.Origin.IngestTime != f.WindowEnd/1e6+1000 {
+			t.Errorf("run %d: window %+v", i, f)
+		}
+	}
+	d.Fuzz(20)
+}
