@@ -12,7 +12,8 @@ import (
 // keeps others waiting for must not fill the memory.
 const heldPolls = 4
 
-// ahead are the input topics that the task holds records of and does not wait for.
+// ahead are the input topics that the task holds records of and does not wait for. They are none if it waits for none: then
+// its next transaction takes what it holds.
 func (m *merge) ahead() (topics []string) {
 	var first *schemas.Origin
 	for _, s := range m.sources {
@@ -20,11 +21,14 @@ func (m *merge) ahead() (topics []string) {
 			first = &s.queue[0].at.origin
 		}
 	}
+	if first == nil || !slices.ContainsFunc(m.sources, func(s *source) bool { return s.waits(first) }) {
+		return nil
+	}
 	for _, in := range m.t.plan.inputs {
 		holds := false
 		for _, s := range m.by[in.Name] {
 			holds = holds || len(s.queue) > 0
-			if first != nil && s.waits(first) {
+			if s.waits(first) {
 				holds = false
 				break
 			}

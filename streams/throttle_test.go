@@ -106,6 +106,19 @@ func TestThrottledAfterStall(t *testing.T) {
 	}
 }
 
+// What a task that is full holds waits for no input: to stop the inputs would be to wait for ever.
+func TestFullTaskWaitsForNoInput(t *testing.T) {
+	w, task := aheadWorker(t)
+	task.most = 1
+	offer(t, task, schemas.FeaturesTopic, "second", 0, 9)
+	task.Commit()
+	w.e.maxPoll = 0
+	w.throttle()
+	if stopped(w, schemas.LineageTopic) || stopped(w, schemas.FeaturesTopic) || task.Held() == 0 {
+		t.Errorf("with %d records held, all of which can be processed, inputs are not read", task.Held())
+	}
+}
+
 // A partition that goes elsewhere while an input of it is stopped is read when it comes back.
 func TestThrottledPartitionLeaves(t *testing.T) {
 	w, _ := aheadWorker(t)
