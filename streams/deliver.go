@@ -234,10 +234,12 @@ func (s *SinkRunner) refuse(ctx context.Context, batch []Delivery, err error) []
 	if err == nil {
 		err = s.Sink.Deliver(ctx, batch[:1])
 	}
-	if err == nil || !IsPermanent(err) {
-		if err == nil {
-			batch = batch[1:]
-		}
+	if err == nil {
+		return batch[1:]
+	}
+	if !IsPermanent(err) {
+		s.log.Warn("sink does not take a record", "topic", batch[0].Topic, "partition", batch[0].Partition, "offset", batch[0].Offset, "err", err)
+		pause(ctx, firstRetry)
 		return batch
 	}
 	d := batch[0]
