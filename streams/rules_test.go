@@ -335,3 +335,11 @@ func TestWindowArmedByItsClose(t *testing.T) {
 	}
 	d.Fuzz(20)
 }
+
+// What a processor gives itself would never be processed.
+func TestProcessorThatReadsItself(t *testing.T) {
+	p := process("snake", topics(schemas.LineageTopic), topics(schemas.LineageTopic), func(*streams.Context, *streams.Record) error { return nil })
+	if err := streams.Validate(streams.Stage{Name: "x", Processors: []*streams.Processor{p}}); err == nil || !strings.Contains(err.Error(), "its input too") {
+		t.Errorf("got %v", err)
+	}
+}
