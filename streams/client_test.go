@@ -48,3 +48,19 @@ func TestComplaints(t *testing.T) {
 		t.Errorf("brokers: %s", s)
 	}
 }
+
+// Retention may delete the rest of what is read to its end: the reading ends at the first record behind it.
+func TestReadingEndsPastItsEnd(t *testing.T) {
+	a, b := topicPart{"t", 0}, topicPart{"t", 1}
+	m := &remaining{end: map[topicPart]int64{a: 5, b: 5}, n: 2}
+	for _, c := range []struct {
+		part   int32
+		offset int64
+		in     bool
+		left   int
+	}{{0, 3, true, 2}, {0, 7, false, 1}, {0, 8, false, 1}, {1, 4, true, 0}, {1, 5, false, 0}, {2, 0, false, 0}} {
+		if in := m.take(&kgo.Record{Topic: "t", Partition: c.part, Offset: c.offset}); in != c.in || m.n != c.left {
+			t.Errorf("record %d of partition %d: in %v, %d partitions left; want %v, %d", c.offset, c.part, in, m.n, c.in, c.left)
+		}
+	}
+}

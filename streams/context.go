@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -133,12 +134,12 @@ func (c *Context) write(t *schemas.Topic, r *Record) error {
 		return fmt.Errorf("emit to %s: %w", t.Name, err)
 	}
 	c.t.buf = b
-	if m := c.t.plan.MaxRecordBytes; m > 0 && len(b) > m {
-		return fmt.Errorf("emit to %s: record of %d bytes is over the bound of %d", t.Name, len(b), m)
-	}
 	hs := []kgo.RecordHeader{c.h.position(c.t.origin, c.h.emit)}
 	if tr := r.TraceID(); tr != "" {
 		hs = append(hs, kgo.RecordHeader{Key: HeaderTrace, Value: traceparent(tr)})
+	}
+	if n := size(len(r.Key), b, hs); !c.t.plan.fits(n) {
+		return fmt.Errorf("emit to %s: record of %d bytes is over the bound of %d", t.Name, n, c.t.plan.MaxRecordBytes)
 	}
 	c.t.produce(t.Name, c.t.made.text(r.Key), c.t.made.bytes(b), hs)
 	return nil
@@ -156,6 +157,8 @@ func (c *Context) Watermark() int64 {
 // Key is the record key: tenant/host.
 func (c *Context) Key() string { return c.key }
 
+var errLateSize = errors.New("record came after its lateness, and is too large for the late topic")
+
 // late writes the record being processed to the late topic and counts it.
 func (c *Context) late(by time.Duration) {
 	c.t.counts.Late++
@@ -172,7 +175,13 @@ func (c *Context) late(by time.Duration) {
 			value, _ = e.Append(nil, c.rec.Value)
 		}
 	}
-	c.t.produce(schemas.LateTopic.Name, []byte(c.key), value, []kgo.RecordHeader{c.h.position(c.t.origin, -1), {Key: HeaderDelay, Value: []byte(by.String())}})
+	hs := []kgo.RecordHeader{c.h.position(c.t.origin, -1), {Key: HeaderDelay, Value: []byte(by.String())}}
+	if !c.t.plan.fits(size(len(c.key), value, hs)) {
+		c.h.counts.Dead++
+		c.t.refuse(c.h.p.Name, c.rec, errLateSize)
+		return
+	}
+	c.t.produce(schemas.LateTopic.Name, []byte(c.key), value, hs)
 }
 
 // TraceID is the W3C trace id that the record belongs to, 32 hex digits: the one it carries, or the one that follows

@@ -234,20 +234,19 @@ func (s *SinkRunner) refuse(ctx context.Context, batch []Delivery, err error) []
 	if err == nil {
 		err = s.Sink.Deliver(ctx, batch[:1])
 	}
-	if err == nil || !IsPermanent(err) {
-		if err == nil {
-			batch = batch[1:]
-		}
+	if err == nil {
+		return batch[1:]
+	}
+	if !IsPermanent(err) {
+		s.log.Warn("sink does not take a record", "topic", batch[0].Topic, "partition", batch[0].Partition, "offset", batch[0].Offset, "err", err)
+		pause(ctx, firstRetry)
 		return batch
 	}
 	d := batch[0]
 	s.log.Error("record goes to the dead letters", "topic", d.Topic, "partition", d.Partition, "offset", d.Offset, "err", err)
-	v, xerr := s.Serde.Append(nil, &schemas.DeadLetter{Topic: d.Topic, Partition: d.Partition, Offset: d.Offset, Stage: "sink." + s.Name, Processor: s.Name,
-		Error: err.Error(), Key: []byte(d.Key), Value: d.Raw, Timestamp: d.Timestamp})
-	if xerr == nil {
-		told := make(chan error, 1)
-		s.dead.Produce(ctx, Outgoing{Topic: schemas.DeadLetterTopic, Key: d.Key, Value: v}, func(err error) { told <- err })
-		xerr = <-told
+	xerr := s.bury(ctx, d, err, len(d.Raw))
+	if IsPermanent(xerr) { // too large with its bytes; they can be read at its offset
+		xerr = s.bury(ctx, d, err, 0)
 	}
 	if xerr != nil {
 		s.log.Error("dead letter is not written", "err", xerr)
@@ -256,4 +255,23 @@ func (s *SinkRunner) refuse(ctx context.Context, batch []Delivery, err error) []
 	}
 	s.counts.WithLabelValues(s.Name, "dead").Inc()
 	return batch[1:]
+}
+
+// mostCause bounds what a dead letter says of why, in bytes: a sink may pass on whatever it was answered.
+const mostCause = 4 << 10
+
+// bury writes a dead letter with the record's bytes, or without them and with the beginning of its key.
+func (s *SinkRunner) bury(ctx context.Context, d Delivery, cause error, bytes int) error {
+	text, key := schemas.Text(cause.Error()), d.Key
+	if bytes == 0 {
+		key = key[:min(len(key), mostCause)]
+	}
+	v, err := s.Serde.Append(nil, &schemas.DeadLetter{Topic: d.Topic, Partition: d.Partition, Offset: d.Offset, Stage: "sink." + s.Name, Processor: s.Name,
+		Error: schemas.Text(text[:min(len(text), mostCause)]), Key: []byte(key), Value: d.Raw[:bytes], Timestamp: d.Timestamp})
+	if err != nil {
+		return err
+	}
+	told := make(chan error, 1)
+	s.dead.Produce(ctx, Outgoing{Topic: schemas.DeadLetterTopic, Key: key, Value: v}, func(err error) { told <- err })
+	return <-told
 }

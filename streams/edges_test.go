@@ -334,3 +334,42 @@ func TestSinkTellsWhatRetentionDeleted(t *testing.T) {
 		t.Errorf("%v records are counted as expired, want %d", n, want)
 	}
 }
+
+// A record that is as large as the topic takes, and that the sink never takes, is in nobody's way: its dead letter says so
+// without its bytes.
+func TestSinkRefusesTheLargestRecord(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t)
+	v, err := e.serde.Append(nil, &schemas.Alert{ID: "huge", Title: strings.Repeat("x", 999_700)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := streams.NewProducer(t.Context(), e.k, streams.ProducerOptions{Serde: e.serde})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	told := make(chan error, 1)
+	p.Produce(t.Context(), streams.Outgoing{Topic: schemas.AlertsTopic, Key: "t/h", Value: v}, func(err error) { told <- err })
+	if err := <-told; err != nil {
+		t.Fatal(err)
+	}
+	m := &memory{fail: func(id string) error {
+		if id == "huge" {
+			return streams.Permanent(errors.New("never: " + strings.Repeat("\xff", 2<<20)))
+		}
+		return nil
+	}}
+	e.produce(t, 20)
+	e.deliver(t, m, "small", func() bool { return len(m.ids()) >= 20 })
+	n := 0
+	if err := streams.DeadLetters(t.Context(), e.k, e.serde, streams.DeadLetterFilter{Stage: "sink.small"}, func(d streams.DeadLetter) error {
+		n++
+		if d.Bytes != 0 || d.Key != "t/h" || !strings.HasPrefix(d.Error, "never") {
+			t.Errorf("dead letter %s", d)
+		}
+		return nil
+	}); err != nil || n != 1 {
+		t.Errorf("%d dead letters, %v", n, err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/amoskys/amoskys/schemas"
@@ -36,7 +37,8 @@ func (t *Task) Commit() {
 	for _, s := range t.stores {
 		s.commit()
 	}
-	t.dirty = false
+	t.dirty, t.ran = false, 0
+	maps.DeleteFunc(t.refused, func(o schemas.Origin, _ error) bool { return o.Compare(&t.last) <= 0 })
 }
 
 // Rollback forgets everything since the last Commit, and all records that are held: the caller reads again from
@@ -73,7 +75,7 @@ func (t *Task) RestoreRow(key, value []byte) error {
 func (t *Task) Restored() { t.rebuild() }
 
 func (t *Task) rebuild() {
-	t.out, t.dirty, t.activated = nil, false, false
+	t.out, t.dirty, t.activated, t.ran = nil, false, false, 0
 	for _, h := range t.handlers {
 		clear(h.inbox)
 		h.inbox, h.emit = h.inbox[:0], 0
@@ -116,13 +118,14 @@ func (t *Task) activate() {
 		if err != nil {
 			panic(err) // an activation can always be encoded
 		}
-		if m := t.plan.MaxRecordBytes; m > 0 && len(v) > m { // the hash still says which configuration it was
+		key, hs := []byte("config/"+h.p.Name), []kgo.RecordHeader{h.position(t.origin, -1)}
+		if !t.plan.fits(size(len(key), v, hs)) { // the hash still says which configuration it was
 			a.Content = ""
 			if v, err = t.plan.activation.Append(nil, a); err != nil {
 				panic(err)
 			}
 		}
-		t.produce(schemas.ActivationsTopic.Name, []byte("config/"+h.p.Name), v, []kgo.RecordHeader{h.position(t.origin, -1)})
+		t.produce(schemas.ActivationsTopic.Name, key, v, hs)
 	}
 	t.keep()
 }
@@ -132,7 +135,7 @@ func (t *Task) activate() {
 func (t *Task) refuse(processor string, r *Record, cause error) {
 	t.counts.Dead++
 	d := &schemas.DeadLetter{Topic: r.Topic, Partition: t.Partition, Offset: r.raw.offset, Origin: t.origin, Stage: t.plan.stage, Processor: processor,
-		Error: cause.Error(), Key: r.raw.key, Value: r.raw.value, Timestamp: r.raw.timestamp, Headers: toHeaders(r.raw.headers)}
+		Error: schemas.Text(cause.Error()), Key: r.raw.key, Value: r.raw.value, Timestamp: r.raw.timestamp, Headers: toHeaders(r.raw.headers)}
 	if r.raw.value == nil && r.Value != nil { // handed over in memory
 		d.Key, d.Timestamp = []byte(r.Key), t.origin.IngestTime
 		if e, err := t.encoder(r.Value.SchemaName()); err == nil {
@@ -143,9 +146,9 @@ func (t *Task) refuse(processor string, r *Record, cause error) {
 	if err != nil {
 		panic(err) // a dead letter can always be encoded
 	}
-	if m := t.plan.MaxRecordBytes; m > 0 && len(d.Key)+len(v) > m { // keep the cause; the original can be read at its offset
+	if m := t.plan.MaxRecordBytes; !t.plan.fits(size(len(d.Key), v, nil)) { // keep the cause; the original can be read at its offset
 		d.Value, d.Headers = nil, nil
-		d.Key, d.Error = d.Key[:min(len(d.Key), m/4)], d.Error[:min(len(d.Error), m/4)]
+		d.Key, d.Error = d.Key[:min(len(d.Key), m/4)], schemas.Text(d.Error[:min(len(d.Error), m/4)])
 		if v, err = t.plan.dead.Append(nil, d); err != nil {
 			panic(err)
 		}
@@ -153,12 +156,20 @@ func (t *Task) refuse(processor string, r *Record, cause error) {
 	t.produce(schemas.DeadLetterTopic.Name, slices.Clone(d.Key), v, nil)
 }
 
+// reads says whether a processor of the stage reads a topic, in memory or not.
+func (t *Task) reads(topic string) bool {
+	return slices.ContainsFunc(t.handlers, func(h *handler) bool { _, ok := h.p.input[topic]; return ok })
+}
+
 // redrive gives a dead letter to its processor again, or passes it on to the stages behind.
 func (t *Task) redrive(x *held) {
 	name, _ := header(x.rec, HeaderRedrive)
-	r := Record{Topic: x.rec.Topic, Key: string(x.rec.Key), Origin: t.origin,
-		raw: rawOf(x.rec)}
-	if from, ok := header(x.rec, HeaderRedriveTopic); ok {
+	r := Record{Topic: x.rec.Topic, Key: string(x.rec.Key), Origin: t.origin, raw: rawOf(x.rec)}
+	if len(x.rec.Key) == 0 {
+		t.refuse("", &r, errNoKey)
+		return
+	}
+	if from, ok := header(x.rec, HeaderRedriveTopic); ok && t.reads(string(from)) {
 		r.Topic = string(from)
 	}
 	for _, h := range t.handlers {
@@ -174,7 +185,7 @@ func (t *Task) redrive(x *held) {
 		switch v := v.(type) {
 		case schemas.Event:
 			r.Time, r.Causes = t.eventTime(v.Env()), []string{v.Env().EventID()}
-			r.Coverage, _ = t.gate.coverage.Get(r.Key)
+			r.Coverage = t.gate.known(r.Key)
 		case schemas.Derived:
 			r.Time, r.Causes, r.Coverage = v.Prov().Time, v.Prov().Causes, v.Prov().Coverage
 		}

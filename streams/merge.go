@@ -89,21 +89,21 @@ func (m *merge) reset() {
 
 // accept queues a record. It refuses what was taken before, and what other stages' processors wrote that are in this
 // stage themselves.
-func (m *merge) accept(r *kgo.Record) bool {
+func (m *merge) accept(r *kgo.Record) {
 	next, ok := m.offset[r.Topic]
 	if !ok || r.Offset < next {
-		return false
+		return
 	}
 	m.offset[r.Topic] = r.Offset + 1
 	h := &held{rec: r}
 	if s := m.by[r.Topic][""]; s != nil {
 		// Ingest time never goes back within a partition, even if the broker's clock did.
-		at := max(r.Timestamp.UnixMilli(), m.ingest[r.Topic])
+		at := max(min(r.Timestamp.UnixMilli(), maxIngest), m.ingest[r.Topic])
 		m.ingest[r.Topic] = at
 		h.at.origin = schemas.Origin{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, IngestTime: at}
 		s.queue = append(s.queue, h)
 		s.done = h.at.origin
-		return true
+		return
 	}
 	b, _ := header(r, HeaderOrigin)
 	p, err := parsePosition(b)
@@ -115,12 +115,12 @@ func (m *merge) accept(r *kgo.Record) bool {
 		m.t.dirty = true
 		m.t.refuse("", &Record{Topic: r.Topic, Key: string(r.Key), Origin: m.t.origin, raw: rawOf(r)}, malformed(r, err))
 		m.advance(r.Topic)
-		return true
+		return
 	}
 	s := m.by[r.Topic][p.producer]
 	if s == nil || p.origin.Compare(&m.t.last) <= 0 {
 		m.advance(r.Topic)
-		return true
+		return
 	}
 	h.at = p
 	if name, err := m.t.decoder.Name(context.Background(), r.Value); err == nil && name == "Progress" {
@@ -128,14 +128,17 @@ func (m *merge) accept(r *kgo.Record) bool {
 			s.done, s.doneAt = p.origin, r.Offset
 		}
 		m.advance(r.Topic)
-		return true
+		return
 	}
 	s.queue = append(s.queue, h)
 	if p.origin.Compare(&s.before) > 0 {
 		s.before = p.origin
 	}
-	return true
 }
+
+// maxIngest bounds ingest time, ms: in the year 2109, with room for windows behind it in nanoseconds. Where the broker does
+// not stamp, whoever writes does.
+const maxIngest = 1 << 42
 
 // next takes the next group that is complete, or nil.
 func (m *merge) next() []*held {

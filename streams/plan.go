@@ -11,11 +11,13 @@ import (
 
 	"github.com/amoskys/amoskys/schemas"
 	"github.com/gowebpki/jcs"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // A Plan is a stage that was checked and bound to schema ids: what all its tasks share. It does not change.
 type Plan struct {
-	// MaxRecordBytes bounds the value of an emitted record; a larger one is an error of the processor. 0: no bound.
+	// MaxRecordBytes bounds key, value and headers of a record together; a larger one is an error of the processor that emits
+	// it. 0: no bound.
 	MaxRecordBytes int
 	// Observe, if set, is told each group of records that a task has processed. For tests and measurements.
 	Observe func(partition int32, origin schemas.Origin)
@@ -158,6 +160,20 @@ func stageOf(ps []*proc) (out []*Processor) {
 	}
 	return out
 }
+
+// size is what a record counts of MaxRecordBytes.
+func size(key int, value []byte, hs []kgo.RecordHeader) int {
+	n := key + len(value)
+	for i := range hs {
+		n += len(hs[i].Key) + len(hs[i].Value) + headerOverhead
+	}
+	return n
+}
+
+// headerOverhead is what a header needs besides its key and value: their lengths, as varints.
+const headerOverhead = 6
+
+func (p *Plan) fits(n int) bool { return p.MaxRecordBytes == 0 || n <= p.MaxRecordBytes }
 
 // Stage is the name of the stage.
 func (p *Plan) Stage() string { return p.stage }

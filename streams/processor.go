@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 
 	"github.com/amoskys/amoskys/schemas"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -134,6 +135,9 @@ func Validate(stages ...Stage) error {
 				written[t.Name] = true
 				if t.Kind == schemas.Ingest {
 					bad("processor %s: output %s is an ingest topic", p.Name, t.Name)
+				}
+				if slices.Contains(p.Inputs, t) {
+					bad("processor %s: output %s is its input too", p.Name, t.Name)
 				}
 			}
 		}

@@ -112,14 +112,11 @@ type remaining struct {
 func (m *remaining) take(r *kgo.Record) bool {
 	at := topicPart{r.Topic, r.Partition}
 	end, ok := m.end[at]
-	if !ok || r.Offset >= end {
-		return false
-	}
-	if r.Offset == end-1 {
+	if ok && r.Offset >= end-1 { // further when retention has deleted the rest meanwhile
 		delete(m.end, at)
 		m.n--
 	}
-	return true
+	return ok && r.Offset < end
 }
 
 // upToNow finds where the log ends, once no transaction is open there: EndTxn returns before its markers are written.

@@ -3,6 +3,7 @@ package streams_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -245,5 +246,100 @@ func TestControlRecordsOnlyForOtherStages(t *testing.T) {
 				t.Errorf("%d stages: %d control records on %s", len(test.stages), n, topic.Name)
 			}
 		}
+	}
+}
+
+// A record that says it is re-driven, but has no key, is refused like any other without one: the engine keeps rows of its own
+// under the empty key.
+func TestRedrivenRecordWithoutKey(t *testing.T) {
+	d := streamstest.New(t, fused...)
+	lineage := &schemas.LineageRecord{Kind: "exec", Provenance: schemas.Provenance{Time: t0.UnixNano()}}
+	serde, err := schemas.NewSerde(t.Context(), &schemas.LocalRegistry{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := serde.Append(nil, lineage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(n int) {
+		at := t0.Add(time.Duration(n) * 100 * time.Second)
+		d.Ingest(exec("h", "a", at), at)
+	}
+	put(0)
+	d.Tick(t0.Add(time.Second))
+	d.Raw(schemas.EndpointTopic, "", b, t0.Add(time.Hour), kgo.RecordHeader{Key: streams.HeaderRedrive, Value: []byte("minute")},
+		kgo.RecordHeader{Key: streams.HeaderRedriveTopic, Value: []byte(schemas.LineageTopic.Name)})
+	put(40)
+	d.Tick(t0.Add(2 * time.Hour))
+	put(80)
+	dead := d.Out(schemas.DeadLetterTopic)
+	if len(dead) != 1 || !strings.Contains(dead[0].(*schemas.DeadLetter).Error, "no key") {
+		t.Errorf("dead letters %v, want one for want of a key", dead)
+	}
+	d.Fuzz(50)
+}
+
+// Where the broker does not stamp, a stamp may be any number. An event keeps its own time all the same, and so do those after
+// it.
+func TestStampOutOfRange(t *testing.T) {
+	for _, ms := range []int64{math.MaxInt64, math.MaxInt64/1_000_000 + 1, 1 << 42} {
+		d := streamstest.New(t, fused...)
+		d.Ingest(exec("h", "a", t0), t0)
+		d.Ingest(exec("h", "b", t0), time.UnixMilli(ms))
+		d.Ingest(exec("h", "c", t0), t0)
+		d.Tick(t0)
+		for i, v := range d.Out(schemas.LineageTopic) {
+			if at := v.(*schemas.LineageRecord).Provenance.Time; at != t0.UnixNano() {
+				t.Errorf("stamp %d, record %d: time %d, want that of the event", ms, i, at)
+			}
+		}
+		if n := len(d.Out(schemas.FeaturesTopic)); n == 0 {
+			t.Errorf("stamp %d: the window never closes", ms)
+		}
+		d.Fuzz(10)
+	}
+}
+
+// A window may be armed again from its own close, as a timer that repeats: it closes in time, not when the key's next record
+// happens to look.
+func TestWindowArmedByItsClose(t *testing.T) {
+	p := *minute
+	p.New = func(b *streams.Builder) streams.Handler {
+		var w *streams.Window[sum]
+		w = streams.NewWindow(b, streams.WindowSpec[sum]{Name: "timer", Size: time.Minute, Lateness: time.Millisecond,
+			Close: func(c *streams.Context, key string, s streams.Span, v sum, rev int32) error {
+				if v.N < 4 {
+					w.Update(c, key, s.End, func(x *sum) { x.N = v.N + 1 })
+				}
+				return c.Emit(schemas.FeaturesTopic, &schemas.FeatureVector{Entity: key, WindowStart: s.Start, WindowEnd: s.End, Revision: rev})
+			}})
+		return streams.HandlerFunc(func(c *streams.Context, r *streams.Record) error {
+			w.Update(c, r.Key, r.Time, func(s *sum) { s.N++ })
+			return nil
+		})
+	}
+	d := streamstest.New(t, streams.Stage{Name: "one", Processors: []*streams.Processor{counter, &p}})
+	d.Ingest(exec("h", "a", t0), t0)
+	for n := range 12 {
+		d.Tick(t0.Add(time.Duration(n+1)*30*time.Second + time.Second)) // the lateness of what ends has passed too
+	}
+	out := d.Out(schemas.FeaturesTopic)
+	if len(out) != 4 {
+		t.Fatalf("the timer has run %d times, want 4", len(out))
+	}
+	for i, v := range out {
+		if f := v.(*schemas.FeatureVector); f.WindowStart != t0.Add(time.Duration(i)*time.Minute).UnixNano() || f.Provenance.Origin.IngestTime != f.WindowEnd/1e6+1000 {
+			t.Errorf("run %d: window %+v", i, f)
+		}
+	}
+	d.Fuzz(20)
+}
+
+// What a processor gives itself would never be processed.
+func TestProcessorThatReadsItself(t *testing.T) {
+	p := process("snake", topics(schemas.LineageTopic), topics(schemas.LineageTopic), func(*streams.Context, *streams.Record) error { return nil })
+	if err := streams.Validate(streams.Stage{Name: "x", Processors: []*streams.Processor{p}}); err == nil || !strings.Contains(err.Error(), "its input too") {
+		t.Errorf("got %v", err)
 	}
 }

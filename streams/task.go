@@ -42,6 +42,8 @@ type Task struct {
 	active    *Table[activeRow]
 	dirty     bool
 	refused   map[schemas.Origin]error // see Refuse
+	ran       int                      // origins processed in the open transaction
+	most      int                      // that many are processed in one; 0: any number
 	counts    Counts
 }
 
@@ -110,30 +112,33 @@ func (t *Task) encoder(name string) (schemas.Encoder, error) {
 
 // Offer takes one polled record and processes everything that has become due. It returns an error only if the schema
 // registry cannot be asked about the record's schema: the record was not taken then, and is to be offered again. A record
-// at or before the position the task has reached is passed over.
+// at or before the position the task has reached is passed over. What is full keeps what else has become due.
 func (t *Task) Offer(ctx context.Context, r *kgo.Record) error {
 	if len(r.Value) > 0 {
 		if _, err := t.decoder.Name(ctx, r.Value); errors.Is(err, schemas.ErrRegistryUnavailable) {
 			return malformed(r, err)
 		}
 	}
-	if !t.merge.accept(r) {
-		return nil
-	}
-	for {
+	t.merge.accept(r)
+	for !t.full() {
 		group := t.merge.next()
 		if group == nil {
 			t.merge.settle()
-			return nil
+			break
 		}
 		t.run(group)
 	}
+	return nil
 }
+
+// full says whether the task processes nothing more in the open transaction.
+func (t *Task) full() bool { return t.most > 0 && t.ran >= t.most }
 
 // run processes all records of one origin.
 func (t *Task) run(group []*held) {
 	t.origin = group[0].at.origin
 	t.dirty = true
+	t.ran++
 	if !t.activated {
 		t.activated = true
 		t.activate()

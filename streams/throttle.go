@@ -12,7 +12,8 @@ import (
 // keeps others waiting for must not fill the memory.
 const heldPolls = 4
 
-// ahead are the input topics that the task holds records of and does not wait for.
+// ahead are the input topics that the task holds records of and does not wait for. They are none if it waits for none: then
+// its next transaction takes what it holds.
 func (m *merge) ahead() (topics []string) {
 	var first *schemas.Origin
 	for _, s := range m.sources {
@@ -20,11 +21,14 @@ func (m *merge) ahead() (topics []string) {
 			first = &s.queue[0].at.origin
 		}
 	}
+	if first == nil || !slices.ContainsFunc(m.sources, func(s *source) bool { return s.waits(first) }) {
+		return nil
+	}
 	for _, in := range m.t.plan.inputs {
 		holds := false
 		for _, s := range m.by[in.Name] {
 			holds = holds || len(s.queue) > 0
-			if first != nil && s.waits(first) {
+			if s.waits(first) {
 				holds = false
 				break
 			}
@@ -53,8 +57,9 @@ func (w *worker) throttle() {
 		w.pause(part, want)
 	}
 	for _, part := range slices.Sorted(maps.Keys(w.paused)) {
+		s := w.stalled[part]
 		switch {
-		case w.stalled[part] != nil:
+		case s != nil && s.task != nil: // an entry without a task is of one that is trying again
 			delete(w.paused, part) // all inputs are stopped, and are started with the task
 		case w.tasks[part] == nil: // what was held is dropped, and read again
 			w.pause(part, nil)

@@ -21,7 +21,6 @@ type transaction struct {
 	w       *worker
 	ctx     context.Context // of what is produced: past the transaction's time-out it is of no use
 	n       int             // records offered
-	offered map[int32]int   // the same, by partition
 	cut     map[int32]error // partitions whose further records are dropped, to come again; the registry's error, or nil
 	changes []int32         // partitions with an activation
 	dirty   []*Task
@@ -49,7 +48,7 @@ func (w *worker) transact(fetches kgo.Fetches, must bool) error {
 	}
 	out, stop := context.WithTimeout(context.Background(), w.e.txnTimeout)
 	defer stop()
-	x := &transaction{w: w, ctx: out, offered: map[int32]int{}, cut: map[int32]error{}, suspects: map[int32]error{}}
+	x := &transaction{w: w, ctx: out, cut: map[int32]error{}, suspects: map[int32]error{}}
 	for _, c := range w.careful {
 		c.seen = c.seen[:0]
 	}
@@ -134,13 +133,8 @@ func (w *worker) mark(p kgo.FetchTopicPartition, processed bool) {
 // offer gives a task the records of one partition of one input, as far as its bounds reach.
 func (x *transaction) offer(ctx context.Context, t *Task, rs []*kgo.Record) {
 	w, part := x.w, t.Partition
-	c := w.careful[part]
 	for i, r := range rs {
 		if _, cut := x.cut[part]; cut {
-			break
-		}
-		if c != nil && x.offered[part] >= c.limit {
-			x.cut[part] = nil
 			break
 		}
 		if err := t.Offer(ctx, r); err != nil {
@@ -148,7 +142,9 @@ func (x *transaction) offer(ctx context.Context, t *Task, rs []*kgo.Record) {
 			break
 		}
 		x.n++
-		x.offered[part]++
+		if t.full() {
+			x.cut[part] = nil
+		}
 		if i%takeEvery == takeEvery-1 {
 			x.produce(t)
 		}
@@ -307,6 +303,7 @@ func (x *transaction) committed() {
 		w.commits++
 	}
 	for _, t := range x.dirty {
+		ran := t.ran
 		t.Commit()
 		now := countsOf(t)
 		w.e.m.committed(stage, w.counted[t.Partition], now)
@@ -317,8 +314,8 @@ func (x *transaction) committed() {
 				w.e.m.lag.WithLabelValues(stage, in.Name, label(t.Partition)).Set(float64(max(0, m.high-pos[in.Name])))
 			}
 		}
-		if c := w.careful[t.Partition]; c != nil && c.passed(x.offered[t.Partition]) {
-			delete(w.careful, t.Partition)
+		if c := w.careful[t.Partition]; c != nil && c.passed(ran) {
+			w.relax(t)
 		}
 		w.snapshot(t, slices.Contains(x.changes, t.Partition))
 		if w.e.app.OnCommit != nil {
@@ -332,12 +329,13 @@ func (x *transaction) committed() {
 func (x *transaction) aborted() {
 	w := x.w
 	for _, t := range x.dirty {
+		ran := t.ran
 		t.Rollback()
 		now := countsOf(t)
 		w.counted[t.Partition] = now
 		w.rewind(t)
 		if cause := x.suspects[t.Partition]; cause != nil {
-			w.suspect(t, x.offered[t.Partition], cause)
+			w.suspect(t, ran, cause)
 		}
 	}
 	switch {

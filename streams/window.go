@@ -3,6 +3,7 @@ package streams
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -159,7 +160,7 @@ func (w *Window[V]) due(c *Context, key string, tick bool) {
 		return
 	}
 	var rows []*row[windowRow[V]]
-	next := int64(1<<63 - 1)
+	k.next = math.MaxInt64 // of what stays; a close may add to it
 	for r := range k.rows {
 		if !r.has { // its record was refused
 			delete(k.rows, r)
@@ -168,7 +169,7 @@ func (w *Window[V]) due(c *Context, key string, tick bool) {
 		if w.at(&r.v) <= wm || tick && r.v.Dirty && r.v.Revision > 0 {
 			rows = append(rows, r)
 		} else {
-			next = min(next, w.at(&r.v))
+			k.next = min(k.next, w.at(&r.v))
 		}
 	}
 	slices.SortFunc(rows, func(a, b *row[windowRow[V]]) int {
@@ -177,12 +178,12 @@ func (w *Window[V]) due(c *Context, key string, tick bool) {
 	for _, r := range rows {
 		w.close(c, r, wm)
 		if r.has {
-			next = min(next, w.at(&r.v))
+			k.next = min(k.next, w.at(&r.v))
 		} else {
 			delete(k.rows, r)
 		}
 	}
-	if k.next = next; len(k.rows) == 0 {
+	if len(k.rows) == 0 {
 		delete(w.by, key)
 	}
 }

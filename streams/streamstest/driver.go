@@ -2,7 +2,7 @@
 // over Kafka. What a stage gives here it gives there.
 //
 // A scenario is a txtar file (see Run); Driver is the same for tests written in Go. Fuzz replays what a driver was given
-// under random transaction boundaries, aborts and crashes, and demands the same bytes.
+// under random transaction boundaries, aborts and crashes, and demands the same bytes and the same state.
 package streamstest
 
 import (
@@ -240,7 +240,7 @@ func (d *Driver) play() *outcome {
 }
 
 // Fuzz plays the input log again, from the start, once for each seed from 0 to seeds-1, with random ends of transactions,
-// aborts and crashes with restore, and fails if any output differs from the undisturbed run.
+// aborts and crashes with restore, and fails if any output or the state differs from the undisturbed run.
 func (d *Driver) Fuzz(seeds int) {
 	d.t.Helper()
 	want := d.play().text()

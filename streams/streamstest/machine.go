@@ -1,6 +1,7 @@
 package streamstest
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -14,14 +15,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// outcome is what a run wrote, by topic, and the totals of each stage's last task.
+// outcome is what a run wrote, by topic, and the totals and the state of each stage's last task.
 type outcome struct {
 	out    map[string][]*kgo.Record
 	counts map[string]streams.Counts
+	state  map[string]string
 }
 
 // text is the outcome in a form to compare: every record of every topic but control records, whose number depends on where
-// transactions end.
+// transactions end, and every row of the state but positions, for the same reason.
 func (o *outcome) text() string {
 	var b strings.Builder
 	for _, topic := range sortedKeys(o.out) {
@@ -37,6 +39,9 @@ func (o *outcome) text() string {
 			b.WriteByte('\n')
 			n++
 		}
+	}
+	for _, stage := range sortedKeys(o.state) {
+		b.WriteString(o.state[stage])
 	}
 	return b.String()
 }
@@ -85,7 +90,7 @@ func (d *Driver) run(r *rand.Rand) *outcome {
 	for k, v := range d.log {
 		log[k] = slices.Clone(v)
 	}
-	o := &outcome{map[string][]*kgo.Record{}, map[string]streams.Counts{}}
+	o := &outcome{map[string][]*kgo.Record{}, map[string]streams.Counts{}, map[string]string{}}
 	var ms []*machine
 	for _, s := range d.stages {
 		plan, err := streams.NewPlan(context.Background(), "test", s, d.suite, d.serde)
@@ -110,6 +115,7 @@ func (d *Driver) run(r *rand.Rand) *outcome {
 			d.t.Fatalf("stage %s still holds %d records at the end", m.plan.Stage(), n)
 		}
 		o.counts[m.plan.Stage()] = m.task.Counts()
+		o.state[m.plan.Stage()] = m.state()
 		for _, t := range m.plan.Outputs() {
 			o.out[t.Name] = log[t.Name]
 		}
@@ -212,4 +218,19 @@ func (m *machine) restart() {
 		}
 	}
 	m.task.Restored()
+}
+
+// state is the state of the stage, one row a line.
+func (m *machine) state() string {
+	m.d.t.Helper()
+	var b strings.Builder
+	if err := m.task.Snapshot(func(key, value []byte) error {
+		if !bytes.HasPrefix(key, []byte("engine.input\x00")) {
+			fmt.Fprintf(&b, "stage %s row %q value %x\n", m.plan.Stage(), key, value)
+		}
+		return nil
+	}); err != nil {
+		m.d.t.Fatal(err)
+	}
+	return b.String()
 }
