@@ -342,8 +342,8 @@ func (l *loader) run(ctx context.Context) error {
 	defer cl.Close()
 	said := time.Now()
 	for l.open > 0 {
-		fs := cl.PollRecords(ctx, 20_000)
-		if err := ctx.Err(); err != nil {
+		fs, err := l.poll(ctx, cl)
+		if err != nil {
 			return err
 		}
 		if err := fs.Err(); err != nil {
@@ -354,6 +354,73 @@ func (l *loader) run(ctx context.Context) error {
 			said = time.Now()
 			l.w.log.Info("restoring", "tasks", len(ask), "left", l.round.left.Load(), "of", l.all)
 		}
+	}
+	return nil
+}
+
+// quietFor is how long nothing comes before a changelog is looked at for records without a marker.
+const quietFor = time.Second
+
+// poll reads on. If nothing comes, it leaves out what never will.
+func (l *loader) poll(ctx context.Context, cl *kgo.Client) (kgo.Fetches, error) {
+	some, cancel := context.WithTimeout(ctx, quietFor)
+	defer cancel()
+	fs := cl.PollRecords(some, 20_000)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if some.Err() != nil && fs.NumRecords() == 0 {
+		return nil, l.skipUnmarked(ctx)
+	}
+	return fs, nil
+}
+
+// skipUnmarked finishes the partitions of which nothing is left but records that were aborted without a marker: so kfake
+// leaves a transaction that was open when it was killed. A committed reader gets neither them nor anything behind them to
+// count. Below the last stable offset every transaction has ended, so where no marker follows, nothing was committed.
+func (l *loader) skipUnmarked(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	ask, marked := map[int32]kgo.Offset{}, map[int32]bool{}
+	for part, next := range l.next {
+		if next < l.spans[part].to {
+			ask[part] = kgo.NewOffset().At(next)
+		}
+	}
+	opts, err := l.w.e.options(kgo.FetchIsolationLevel(kgo.ReadUncommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{l.w.plan.Changelog().Name: ask}))
+	if err != nil {
+		return err
+	}
+	cl, err := kgo.NewClient(opts...)
+	if err != nil {
+		return fmt.Errorf("open restore client: %w", err)
+	}
+	defer cl.Close()
+	for len(ask) > 0 {
+		fs := cl.PollRecords(ctx, 20_000)
+		if ctx.Err() != nil {
+			return nil // too slow to say: it is waited for
+		}
+		fs.EachRecord(func(r *kgo.Record) {
+			part := r.Partition
+			if _, ok := ask[part]; !ok {
+				return
+			}
+			end := l.spans[part].to
+			marked[part] = marked[part] || r.Offset < end && r.Attrs.IsControl()
+			if r.Offset < end-1 {
+				return
+			}
+			delete(ask, part)
+			if !marked[part] {
+				l.w.log.Warn("records without a marker are left out: the broker was killed while they were written", "partition", part, "from", l.next[part], "to", end)
+				l.round.left.Add(l.next[part] - end)
+				l.next[part] = end
+				l.open--
+				l.round.moved.Store(time.Now().UnixNano())
+			}
+		})
 	}
 	return nil
 }
