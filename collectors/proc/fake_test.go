@@ -69,6 +69,16 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	return w
 }
 
+// newConnected is a world in which the connector tells what happens, after the first scan.
+func newConnected(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t)
+	w.s.kernel = true
+	w.begin()
+	w.expect("found 1<0 /sbin/init init", "found 100<1 /usr/bin/amoskys amoskys up")
+	return w
+}
+
 func (w *world) write(path, text string) {
 	w.Helper()
 	path = filepath.Join(w.root, path)
@@ -355,10 +365,7 @@ func TestExecutables(t *testing.T) {
 }
 
 func TestConnector(t *testing.T) {
-	w := newWorld(t)
-	w.s.kernel = true
-	w.begin()
-	w.expect("found 1<0 /sbin/init init", "found 100<1 /usr/bin/amoskys amoskys up")
+	w := newConnected(t)
 
 	start := ticksNow()
 	w.tell(kernelEvent{what: eventFork, pid: 200, parent: 1})
@@ -416,10 +423,7 @@ func TestConnector(t *testing.T) {
 }
 
 func TestScanBesideTheConnector(t *testing.T) {
-	w := newWorld(t)
-	w.s.kernel = true
-	w.begin()
-	w.expect("found 1<0 /sbin/init init", "found 100<1 /usr/bin/amoskys amoskys up")
+	w := newConnected(t)
 	w.run(200, 1, ticksNow(), "late", "/bin/late", "late")
 	w.state(201, 1, ticksNow(), "zombie", "Z", 1, 0, 0)
 	w.scan()
@@ -446,10 +450,7 @@ func TestScanBesideTheConnector(t *testing.T) {
 }
 
 func TestScanThatIsFasterThanTheConnector(t *testing.T) {
-	w := newWorld(t)
-	w.s.kernel = true
-	w.begin()
-	w.expect("found 1<0 /sbin/init init", "found 100<1 /usr/bin/amoskys amoskys up")
+	w := newConnected(t)
 	forked, execed := now().mono, now().mono+1
 	w.run(200, 1, ticksNow(), "ls", "/bin/ls", "ls")
 	w.scan()

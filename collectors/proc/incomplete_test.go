@@ -14,10 +14,7 @@ import (
 
 // What could not be read of a program is in the event, with the reason.
 func TestIncomplete(t *testing.T) {
-	w := newWorld(t)
-	w.s.kernel = true
-	w.begin()
-	w.expect("found 1<0 /sbin/init init", "found 100<1 /usr/bin/amoskys amoskys up")
+	w := newConnected(t)
 	incomplete := func(want string) *schemas.ProcessExec {
 		t.Helper()
 		e, ok := w.last().(*schemas.ProcessExec)
@@ -63,10 +60,7 @@ func TestIncomplete(t *testing.T) {
 // A program that starts another one at once is told, though only the second can be read: also when the exec of the second
 // comes after the first was told by what was read.
 func TestProgramThatIsReplacedAtOnce(t *testing.T) {
-	w := newWorld(t)
-	w.s.kernel = true
-	w.begin()
-	w.expect("found 1<0 /sbin/init init", "found 100<1 /usr/bin/amoskys amoskys up")
+	w := newConnected(t)
 	start := ticksNow()
 	w.tell(kernelEvent{what: eventFork, pid: 200, parent: 1})
 	w.run(200, 1, start, "python3", "/usr/bin/python3", "python3", "x.py")
