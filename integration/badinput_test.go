@@ -239,8 +239,8 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// TestBrokerAway takes the broker away for twenty seconds (a minute in long runs) while events are processed: kfake is closed and opened again,
-// Apache Kafka is stopped in mid-breath.
+// TestBrokerAway takes the broker away for twenty seconds (a minute in long runs) while events are processed: kfake is
+// closed and opened again, Apache Kafka is stopped in mid-breath.
 func TestBrokerAway(t *testing.T) {
 	t.Run("kfake", func(t *testing.T) {
 		c := testbroker.StartEmbedded(t, testbroker.Options{})

@@ -309,14 +309,23 @@ func (e *engine) work(ctx context.Context, s *stageRun) error {
 	}
 }
 
+// client opens a client with the engine's settings, and more; what it is for is in the error.
+func (e *engine) client(what string, more ...kgo.Opt) (*kgo.Client, error) {
+	opts, err := e.options(more...)
+	if err != nil {
+		return nil, err
+	}
+	cl, err := kgo.NewClient(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", what, err)
+	}
+	return cl, nil
+}
+
 // fence ends what a dropped session may have left open: its successor has another transactional id, and would wait for the
 // transaction to time out. It is not waited for long; then the time-out does it.
 func (e *engine) fence(ctx context.Context, txid string) {
-	opts, err := e.options(kgo.TransactionalID(txid))
-	if err != nil {
-		return
-	}
-	cl, err := kgo.NewClient(opts...)
+	cl, err := e.client("fencing client", kgo.TransactionalID(txid))
 	if err != nil {
 		return
 	}

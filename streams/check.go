@@ -12,7 +12,6 @@ import (
 	"github.com/amoskys/amoskys/schemas"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -97,13 +96,9 @@ const lookEvery = 5 * time.Second
 // them in silence. Brokers that do not answer are the workers' business, and one answer may come from a broker that is
 // starting. It keeps one client: a new one would cost a connection, and over TLS a handshake, at each look.
 func (e *engine) watchTopics(ctx context.Context) error {
-	opts, err := e.options()
+	cl, err := e.client("client")
 	if err != nil {
 		return err
-	}
-	cl, err := kgo.NewClient(opts...)
-	if err != nil {
-		return fmt.Errorf("open client: %w", err)
 	}
 	defer cl.Close()
 	adm := kadm.NewClient(cl)

@@ -179,13 +179,9 @@ func (w *worker) waiting() (parts []int32, err error) {
 func (w *worker) read(ctx context.Context, r *round) (map[int32]*Task, map[int32]error, error) {
 	// The client does not outlive the round: one that has once found the group's coordinator keeps asking it, even when it
 	// cannot be dialed any more.
-	opts, err := w.e.options()
+	cl, err := w.e.client("restore client")
 	if err != nil {
 		return nil, nil, err
-	}
-	cl, err := kgo.NewClient(opts...)
-	if err != nil {
-		return nil, nil, fmt.Errorf("open restore client: %w", err)
 	}
 	defer cl.Close()
 	for try := 1; ; try++ {
@@ -330,14 +326,9 @@ func (l *loader) run(ctx context.Context) error {
 		return nil
 	}
 	l.round.left.Store(l.all)
-	opts, err := l.w.e.options(kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond),
-		kgo.FetchMaxPartitionBytes(8<<20), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: ask}))
+	cl, err := l.reader(kgo.ReadCommitted(), ask)
 	if err != nil {
 		return err
-	}
-	cl, err := kgo.NewClient(opts...)
-	if err != nil {
-		return fmt.Errorf("open restore client: %w", err)
 	}
 	defer cl.Close()
 	said := time.Now()
@@ -356,6 +347,12 @@ func (l *loader) run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// reader opens a client that reads partitions of the changelog from offsets on, markers included.
+func (l *loader) reader(level kgo.IsolationLevel, from map[int32]kgo.Offset) (*kgo.Client, error) {
+	return l.w.e.client("restore client", kgo.FetchIsolationLevel(level), kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond),
+		kgo.FetchMaxPartitionBytes(8<<20), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{l.w.plan.Changelog().Name: from}))
 }
 
 // quietFor is how long nothing comes before a changelog is looked at for records without a marker.
@@ -387,14 +384,9 @@ func (l *loader) skipUnmarked(ctx context.Context) error {
 			ask[part] = kgo.NewOffset().At(next)
 		}
 	}
-	opts, err := l.w.e.options(kgo.FetchIsolationLevel(kgo.ReadUncommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{l.w.plan.Changelog().Name: ask}))
+	cl, err := l.reader(kgo.ReadUncommitted(), ask)
 	if err != nil {
 		return err
-	}
-	cl, err := kgo.NewClient(opts...)
-	if err != nil {
-		return fmt.Errorf("open restore client: %w", err)
 	}
 	defer cl.Close()
 	for len(ask) > 0 {

@@ -2,7 +2,6 @@ package streams
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -38,14 +37,9 @@ func (t *ticker) open() (*kgo.Client, error) {
 	if t.client != nil {
 		return t.client, nil
 	}
-	opts, err := t.e.options(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.RecordDeliveryTimeout(tickLife))
-	if err != nil {
-		return nil, err
-	}
-	if t.client, err = kgo.NewClient(opts...); err != nil {
-		return nil, fmt.Errorf("open tick producer: %w", err)
-	}
-	return t.client, nil
+	cl, err := t.e.client("tick producer", kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.RecordDeliveryTimeout(tickLife))
+	t.client = cl // nil after an error
+	return cl, err
 }
 
 func (t *ticker) close() {

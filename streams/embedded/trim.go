@@ -45,8 +45,8 @@ func (b *Broker) room() int64 {
 }
 
 // Trim brings the log under its cap: it deletes what is past the retention of its topic, and the oldest records of all topics
-// that are no tables, but of these none that a consumer group has not yet processed, and compacts the tables if that is worth its time, in which the broker answers
-// nobody. Call it at a commit barrier: while a transaction is open it refuses.
+// that are no tables, but of these none that a consumer group has not yet processed, and compacts the tables if that is
+// worth its time, in which the broker answers nobody. Call it at a commit barrier: while a transaction is open it refuses.
 func (b *Broker) Trim(ctx context.Context) error {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(b.Brokers()...), kgo.DisableClientMetrics())
 	if err != nil {
